@@ -1,0 +1,60 @@
+//! Every bound of the core in one place, related to each other at compile time. It knows numbers and nothing else.
+
+/// Bytes of one sector: always 512, whatever the device's logical block is.
+pub const SECTOR_BYTES: u64 = 512;
+
+/// Bytes of one page of a client's pool.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Sectors of one page: 4096 / 512 = 8.
+pub const PAGE_SECTORS: u64 = PAGE_BYTES / SECTOR_BYTES;
+
+/// The most destinations of one job; `writeErr` has one bit for each.
+pub const DESTINATIONS_MAX: usize = 32;
+
+/// The most steps of one chain: one read and a write to every destination.
+pub const CHAIN_STEPS_MAX: usize = 1 + DESTINATIONS_MAX;
+
+/// The smallest sub-job a client may be created with, in sectors: one page.
+pub const SUB_JOB_SECTORS_MIN: u64 = PAGE_SECTORS;
+
+/// The largest sub-job a client may be created with, in sectors: 1 MiB.
+pub const SUB_JOB_SECTORS_MAX: u64 = 2048;
+
+/// The size of a sub-job unless the caller says otherwise, in sectors: 512 KiB, the kernel's own default.
+pub const SUB_JOB_SECTORS_DEFAULT: u64 = 1024;
+
+/// The most sub-jobs of one job that are under way at once (the kernel's SPLIT_COUNT).
+pub const SUB_JOBS_PER_JOB: u32 = 8;
+
+/// Pages in one chunk of the arena: 2 MiB, one registered buffer. A run of pages never straddles two chunks.
+pub const ARENA_CHUNK_PAGES: u32 = 512;
+
+/// Pages of a client unless the caller says otherwise: 16 MiB.
+pub const PAGES_DEFAULT: u32 = 4096;
+
+/// The most pages of one client: 4 GiB.
+pub const PAGES_MAX: u32 = 1 << 20;
+
+/// Steps that an engine keeps staged or in flight at most.
+pub const ENGINE_STEPS_MAX: u32 = 256;
+
+/// How often in a row a transfer may come home without having moved a byte (EINTR, EAGAIN, a zero-length result) before
+/// that is a failure.
+pub const ATTEMPTS_WITHOUT_PROGRESS_MAX: u8 = 8;
+
+/// Failures listed in one outcome; the others are counted.
+pub const FAILURES_MAX: usize = 1000;
+
+/// The largest logical block that direct I/O is used with, in bytes; a device with a larger one is refused.
+pub const LOGICAL_BLOCK_BYTES_MAX: u32 = 4096;
+
+/// The largest sector number that crosses the face exactly: 2^53 - 1.
+pub const SECTOR_NUMBER_MAX: u64 = (1 << 53) - 1;
+
+const _: () = assert!(SUB_JOB_SECTORS_MIN <= SUB_JOB_SECTORS_DEFAULT && SUB_JOB_SECTORS_DEFAULT <= SUB_JOB_SECTORS_MAX);
+const _: () = assert!(SUB_JOB_SECTORS_MAX <= PAGE_SECTORS * ARENA_CHUNK_PAGES as u64, "a sub-job's pages are one run");
+const _: () = assert!(CHAIN_STEPS_MAX <= ENGINE_STEPS_MAX as usize, "a whole chain fits into an idle engine");
+const _: () = assert!(DESTINATIONS_MAX <= u32::BITS as usize, "one bit of writeErr per destination");
+const _: () = assert!(SECTOR_NUMBER_MAX.checked_mul(2).is_some());
+const _: () = assert!(LOGICAL_BLOCK_BYTES_MAX as u64 <= PAGE_BYTES);

@@ -1,0 +1,148 @@
+//! The chains that an engine has taken and not yet finished. One bookkeeper for all engines: it says which steps may start,
+//! names each step for its way through the kernel, and turns a step's end into completions. It refuses to do any I/O.
+
+use crate::copy::chain::{Chain, Completion, Operation, Step, StepResult};
+
+/// Names one step of one taken chain: what an engine gives the kernel as user data. Never reused for another step within
+/// 2^32 uses of its slot, so a stray answer is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepKey(pub u64);
+
+impl StepKey {
+    fn new(slot: u32, generation: u32, step: u8) -> Self {
+        StepKey(u64::from(generation) << 32 | u64::from(slot) << 8 | u64::from(step))
+    }
+
+    fn parts(self) -> (usize, u32, u8) {
+        ((self.0 >> 8 & 0xFF_FFFF) as usize, (self.0 >> 32) as u32, self.0 as u8)
+    }
+}
+
+/// Names a taken chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u32);
+
+/// How the steps after a chain's read are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The engine starts them when `finish` says so.
+    AfterRead,
+    /// All steps were handed to the kernel at once, linked; each comes home by itself.
+    Linked,
+}
+
+/// What an engine has to do after a step has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// Start every step of this chain but the first.
+    StartOthers(Slot),
+    /// The answer belongs to no step in flight; it was not counted.
+    Unknown,
+}
+
+struct Entry {
+    chain: Option<Chain>,
+    start: Start,
+    generation: u32,
+    outstanding: u8,
+    open: u64,
+}
+
+/// The chains in an engine's hands.
+pub struct InFlight {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    steps: u32,
+    steps_max: u32,
+}
+
+impl InFlight {
+    /// An empty book with room for so many steps.
+    pub fn new(steps_max: u32) -> Self {
+        InFlight { entries: Vec::new(), free: Vec::new(), steps: 0, steps_max }
+    }
+
+    /// Steps of chains that are not finished.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Takes a whole chain or hands it back. The first step, or all if the first is not a read, may start.
+    pub fn take(&mut self, chain: Chain, start: Start) -> Result<Slot, Chain> {
+        let steps = chain.steps.len() as u32;
+        if self.steps + steps > self.steps_max {
+            return Err(chain);
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry { chain: None, start, generation: 0, outstanding: 0, open: 0 });
+            self.entries.len() as u32 - 1
+        });
+        let entry = &mut self.entries[slot as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.start = start;
+        entry.outstanding = steps as u8;
+        entry.open = (1 << steps) - 1;
+        entry.chain = Some(chain);
+        self.steps += steps;
+        Ok(Slot(slot))
+    }
+
+    /// The chain in a slot.
+    pub fn chain(&self, slot: Slot) -> &Chain {
+        self.entries[slot.0 as usize].chain.as_ref().expect("a slot named by take or finish holds a chain")
+    }
+
+    /// The name of a chain's step.
+    pub fn key(&self, slot: Slot, step: usize) -> StepKey {
+        StepKey::new(slot.0, self.entries[slot.0 as usize].generation, step as u8)
+    }
+
+    /// The step of that name, if it is in flight.
+    pub fn step(&self, key: StepKey) -> Option<&Step> {
+        let (slot, generation, step) = key.parts();
+        let entry = self.entries.get(slot)?;
+        let known = entry.generation == generation && step < 64 && entry.open & 1 << step != 0;
+        entry.chain.as_ref().filter(|_| known)?.steps.get(usize::from(step))
+    }
+
+    /// Whether a chain's other steps wait for its first.
+    pub fn begins_with_read(chain: &Chain) -> bool {
+        chain.steps[0].operation == Operation::Read
+    }
+
+    /// Books a step's end, appends the completions that follow from it, and says what the engine must start now.
+    pub fn finish(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) -> Next {
+        let Some(step) = self.step(key) else { return Next::Unknown };
+        let in_full = result == StepResult::Done(step.length_bytes);
+        let (slot, _, index) = key.parts();
+        let waits = index == 0 && step.operation == Operation::Read && self.entries[slot].start == Start::AfterRead;
+        self.close(slot, index, result, completions);
+        let Some(chain) = self.entries[slot].chain.as_ref() else { return Next::Nothing };
+        if !waits {
+            return Next::Nothing;
+        }
+        if in_full {
+            return Next::StartOthers(Slot(slot as u32));
+        }
+        for other in 1..chain.steps.len() as u8 {
+            self.close(slot, other, StepResult::NotAttempted, completions);
+        }
+        Next::Nothing
+    }
+
+    /// One step of a slot is over; with the last one the slot is free.
+    fn close(&mut self, slot: usize, step: u8, result: StepResult, completions: &mut Vec<Completion>) {
+        let entry = &mut self.entries[slot];
+        let tag = entry.chain.as_ref().expect("only steps in flight are closed").tag;
+        completions.push(Completion { tag, step, result });
+        entry.open &= !(1 << step);
+        entry.outstanding -= 1;
+        self.steps -= 1;
+        if entry.outstanding == 0 {
+            entry.chain = None;
+            self.free.push(slot as u32);
+        }
+    }
+}

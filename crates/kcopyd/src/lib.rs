@@ -1,0 +1,8 @@
+//! kcopyd: copies ranges of sectors from one block device or file to several others.
+//!
+//! [`copy`] is the mind, [`engine`] the hands, [`client`] joins them on a thread of its own.
+
+pub mod client;
+pub mod copy;
+pub mod engine;
+pub mod error;
