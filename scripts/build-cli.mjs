@@ -1,0 +1,23 @@
+// Bundles cli/ and the libraries it uses into the one file dist/cli/kcopyd.js, so that the installed package has no
+// dependencies. The face stays outside: the command uses the same ../index.js that every caller imports.
+import { chmodSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const outfile = `${root}/dist/cli/kcopyd.js`;
+
+await build({
+  absWorkingDir: root,
+  entryPoints: ['cli/kcopyd.ts'],
+  outfile,
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20.19',
+  external: ['../index.js'],
+  legalComments: 'inline',
+  // The bundled libraries are CommonJS and call require() for Node's own modules.
+  banner: { js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);" },
+});
+chmodSync(outfile, 0o755);
