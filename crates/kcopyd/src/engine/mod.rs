@@ -14,6 +14,7 @@
 //! 9. *drop drains*: dropping an engine waits for every staged step; if it cannot, it leaks the memory and says so.
 
 pub mod device;
+pub mod arena;
 pub mod in_flight;
 
 use std::sync::Arc;
