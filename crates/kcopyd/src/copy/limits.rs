@@ -46,6 +46,10 @@ pub const ATTEMPTS_WITHOUT_PROGRESS_MAX: u8 = 8;
 /// Failures listed in one outcome; the others are counted.
 pub const FAILURES_MAX: usize = 1000;
 
+/// How many failed attempts of one job are narrowed down to the bad page when errors are ignored; beyond that a failure covers
+/// the whole attempt, so that a dead device does not cost a hundred attempts per sub-job for ever.
+pub const NARROWINGS_PER_JOB_MAX: u32 = 1 << 16;
+
 /// The largest logical block that direct I/O is used with, in bytes; a device with a larger one is refused.
 pub const LOGICAL_BLOCK_BYTES_MAX: u32 = 4096;
 

@@ -6,5 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+pub mod job;
 pub mod limits;
+pub mod outcome;
+pub mod page_pool;
+pub mod progress;
 pub mod region;
+pub mod request;
+pub mod scheduler;
+mod slab;
+pub mod sub_job;
+mod transfer;

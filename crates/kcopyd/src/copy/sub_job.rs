@@ -1,0 +1,237 @@
+//! One piece of a job on its way: with a run of pages in hand it reads its part of the source and writes it to every
+//! destination, in as many rounds as short results make necessary. It refuses to know queues and other pieces.
+
+use std::ops::Range;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::chain::{Blank, BufferStart, Chain, ChainTag, Operation, Step, StepResult};
+use super::job::{Extent, Job, OnError, WriteOrder};
+use super::limits::PAGE_BYTES;
+use super::page_pool::PageRun;
+use super::transfer::{Transfer, Verdict};
+
+/// What a sub-job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Room in the engine for its next chain.
+    WaitingForSlot,
+    /// The piece before it to be written (`WriteOrder::Sequential`).
+    WaitingForTurn,
+    /// The completions of its chain.
+    InFlight,
+    /// Nothing: the job may fold it in.
+    Complete,
+}
+
+/// Whose step it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Party {
+    Source,
+    Destination(u8),
+}
+
+/// One piece of a job.
+#[derive(Debug)]
+pub struct SubJob {
+    offset_bytes: u64,
+    length_bytes: u32,
+    run: PageRun,
+    state: State,
+    read: Option<Transfer>,
+    writes: SmallVec<[Transfer; 1]>,
+    /// Parts that could not be read and arrive as zeros, in bytes of the piece (P8, P14).
+    unread: SmallVec<[Range<u32>; 1]>,
+    /// Whose steps the chain in flight has, in its order.
+    round: SmallVec<[Party; 2]>,
+    outstanding: u8,
+}
+
+impl SubJob {
+    /// A piece of a job, with the memory for it.
+    #[must_use]
+    pub fn new(job: &Job, offset_bytes: u64, length_bytes: u32, run: PageRun) -> Self {
+        let writes = job.destinations.iter().map(|destination| {
+            let length = destination.padded(length_bytes);
+            Transfer::new(length, alignment(&destination.extent, offset_bytes, length))
+        });
+        SubJob {
+            offset_bytes,
+            length_bytes,
+            run,
+            state: State::WaitingForSlot,
+            read: job.source.map(|source| Transfer::new(length_bytes, alignment(&source, offset_bytes, length_bytes))),
+            writes: writes.collect(),
+            unread: if job.source.is_some() { SmallVec::new() } else { smallvec![0..length_bytes] },
+            round: SmallVec::new(),
+            outstanding: 0,
+        }
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether what it wants next is to read.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.read.as_ref().is_some_and(|read| read.next().is_some())
+    }
+
+    /// Where the piece begins in its job.
+    #[must_use]
+    pub fn offset_bytes(&self) -> u64 {
+        self.offset_bytes
+    }
+
+    /// Whether it waits and nothing of it has been written: what a stopping job takes back.
+    #[must_use]
+    pub fn can_be_withdrawn(&self) -> bool {
+        let waits = matches!(self.state, State::WaitingForSlot | State::WaitingForTurn);
+        waits && self.writes.iter().all(Transfer::is_untouched)
+    }
+
+    /// The next chain: what is left to read and, if that completes the piece, all the writes; or what is left to write.
+    pub fn chain(&mut self, job: &Job, tag: ChainTag) -> Chain {
+        assert!(self.state == State::WaitingForSlot, "a chain was asked of a sub-job that is {:?}", self.state);
+        let mut steps: SmallVec<[Step; 2]> = SmallVec::new();
+        self.round.clear();
+        if let (Some(range), Some(source)) = (self.read.as_ref().and_then(Transfer::next), &job.source) {
+            steps.push(self.step(Operation::Read, source, &range));
+            self.round.push(Party::Source);
+        }
+        let read_completes = self.read.as_ref().is_none_or(Transfer::next_completes);
+        let writes_follow = self.round.is_empty() || (read_completes && job.flags.order == WriteOrder::Any);
+        let mut blanks = SmallVec::new();
+        if writes_follow {
+            for (index, write) in self.writes.iter().enumerate() {
+                let Some(range) = write.next() else { continue };
+                steps.push(self.step(Operation::Write, &job.destinations[index].extent, &range));
+                self.round.push(Party::Destination(index as u8));
+            }
+            blanks = self.blanks(job);
+        }
+        self.outstanding = steps.len() as u8;
+        self.state = State::InFlight;
+        Chain { tag, steps, blanks }
+    }
+
+    /// The engine had no room for the chain: as if it had never been asked for.
+    pub fn not_staged(&mut self) {
+        self.outstanding = 0;
+        self.state = State::WaitingForSlot;
+    }
+
+    /// A step of the chain has come home.
+    pub fn settle(&mut self, step: u8, result: StepResult, job: &mut Job) {
+        match self.round[usize::from(step)] {
+            Party::Source => self.settle_read(result, job),
+            Party::Destination(index) => self.settle_write(usize::from(index), result, job),
+        }
+        self.outstanding -= 1;
+        if self.outstanding == 0 {
+            self.state = self.after_round(job);
+        }
+    }
+
+    fn settle_read(&mut self, result: StepResult, job: &mut Job) {
+        let read = self.read.as_mut().expect("only a piece with a source reads");
+        if let Verdict::Failed(range, errno) = read.settle(result, job.flags.on_error, &mut job.narrowings_left) {
+            let (first, end) = (self.offset_bytes + u64::from(range.start), self.offset_bytes + u64::from(range.end));
+            job.read_failed(first..end, errno);
+            if job.flags.on_error == OnError::Ignore {
+                (0..self.writes.len()).for_each(|destination| job.gap(destination, first));
+                self.unread.push(range);
+            }
+        }
+    }
+
+    fn settle_write(&mut self, index: usize, result: StepResult, job: &mut Job) {
+        let write = &mut self.writes[index];
+        if result == StepResult::NotAttempted {
+            return;
+        }
+        let before = write.position();
+        let verdict = write.settle(result, job.flags.on_error, &mut job.narrowings_left);
+        if let Verdict::Failed(range, errno) = verdict {
+            let range = self.offset_bytes + u64::from(range.start)..self.offset_bytes + u64::from(range.end);
+            job.write_failed(index, range, errno);
+        } else {
+            let moved = write.position().min(self.length_bytes) - before.min(self.length_bytes);
+            job.written(index, u64::from(moved));
+        }
+    }
+
+    /// Every step of the round is home: what next?
+    fn after_round(&self, job: &Job) -> State {
+        let writes_left = self.writes.iter().any(|write| write.next().is_some());
+        if self.read_was_given_up() || !writes_left {
+            State::Complete
+        } else if self.is_reading() || job.may_write(self.offset_bytes) {
+            State::WaitingForSlot
+        } else {
+            State::WaitingForTurn
+        }
+    }
+
+    /// Whether the piece was not read to its end and will not be: nothing of it is written (P8).
+    fn read_was_given_up(&self) -> bool {
+        self.read.as_ref().is_some_and(|read| read.next().is_none() && read.position() < self.length_bytes)
+    }
+
+    /// The writes of the piece before this one are over.
+    pub fn turn_has_come(&mut self) {
+        if self.state == State::WaitingForTurn {
+            self.state = State::WaitingForSlot;
+        }
+    }
+
+    /// Folds the piece into its job and gives its memory back.
+    pub fn finish(self, job: &mut Job) -> PageRun {
+        assert!(self.outstanding == 0, "a sub-job ends only when all its steps are home");
+        for (index, write) in self.writes.iter().enumerate() {
+            if write.next().is_some() {
+                job.gap(index, self.offset_bytes + u64::from(write.position()));
+            }
+        }
+        job.piece_is_over(self.offset_bytes, self.length_bytes);
+        self.run
+    }
+
+    fn step(&self, operation: Operation, extent: &Extent, range: &Range<u32>) -> Step {
+        Step {
+            operation,
+            device: extent.device,
+            offset_bytes: extent.offset_bytes + self.offset_bytes + u64::from(range.start),
+            length_bytes: range.end - range.start,
+            buffer: self.buffer(range.start),
+        }
+    }
+
+    fn buffer(&self, offset_bytes: u32) -> BufferStart {
+        BufferStart { page: self.run.first(), offset_bytes }
+    }
+
+    /// What must be zero before the first write: what could not be read, and the padding behind a file's last byte.
+    fn blanks(&self, job: &Job) -> SmallVec<[Blank; 1]> {
+        let padded = job.buffer_bytes(self.length_bytes);
+        let padding = (padded > self.length_bytes).then_some(self.length_bytes..padded);
+        let ranges = self.unread.iter().cloned().chain(padding);
+        ranges.map(|range| Blank { buffer: self.buffer(range.start), length_bytes: range.end - range.start }).collect()
+    }
+}
+
+/// The alignment of a transfer: the extent's if the transfer goes the direct way, otherwise any byte will do.
+fn alignment(extent: &Extent, offset_bytes: u64, length_bytes: u32) -> u32 {
+    let unit = u64::from(extent.alignment_bytes);
+    let aligned = (extent.offset_bytes + offset_bytes).is_multiple_of(unit) && u64::from(length_bytes).is_multiple_of(unit);
+    if aligned { extent.alignment_bytes } else { 1 }
+}
+
+/// Pages for so many bytes: 1 byte needs 1, 4097 bytes need 2.
+#[must_use]
+pub fn pages_for(bytes: u32) -> u32 {
+    bytes.div_ceil(PAGE_BYTES as u32)
+}
