@@ -1,0 +1,196 @@
+// Files that fail on demand: nbdkit with a fault filter, shown as one file by nbdfuse. A loop device on such a file is a block
+// device that fails the same way. The faults are the ones tried out in docs/TESTING.md; which test uses which, it does not know.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { output, runSync } from './command.js';
+
+/** Part of a device, in bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What is wrong with a file. Every one of them but `bad-reads` can be written, and begins with the bytes of `file`. */
+export type Fault =
+  /** Reading these ranges is EIO, always; all else reads as `file` does. Not to be written. */
+  | { readonly kind: 'bad-reads'; readonly file: string; readonly bytes: number; readonly bad: readonly ByteRange[] }
+  /** Every read is EIO while the fault is on. */
+  | { readonly kind: 'read-errors'; readonly file: string }
+  /** Every write is EIO while the fault is on. */
+  | { readonly kind: 'write-errors'; readonly file: string }
+  /** A write that touches this range is EIO while the fault is on. One process a request: for small devices. */
+  | { readonly kind: 'bad-writes'; readonly file: string; readonly bad: ByteRange }
+  /** Every flush is EIO while the fault is on; writes succeed. One process a request. */
+  | { readonly kind: 'flush-errors'; readonly file: string }
+  /** Every write is ENOSPC; reads give zeros. */
+  | { readonly kind: 'full'; readonly bytes: number }
+  /** Each request takes so long. */
+  | { readonly kind: 'slow'; readonly file: string; readonly readMs?: number; readonly writeMs?: number };
+
+const READY_MS = 10_000;
+
+/** A file that fails as told. Its fault is on from the beginning, where it can be turned on and off. */
+export class FaultyFile {
+  /** The file. */
+  readonly path: string;
+  readonly #directory: string;
+  readonly #trigger: string;
+  readonly #server: ChildProcess;
+  readonly #ended: Promise<void>;
+
+  private constructor(directory: string, server: ChildProcess) {
+    this.#directory = directory;
+    this.path = join(directory, 'mount', 'device');
+    this.#trigger = join(directory, 'trigger');
+    this.#server = server;
+    this.#ended = new Promise((resolve) => server.once('exit', () => resolve()));
+  }
+
+  /** Makes one in a new directory. */
+  static async start(directory: string, fault: Fault): Promise<FaultyFile> {
+    await mkdir(join(directory, 'mount'), { recursive: true });
+    writeFileSync(join(directory, 'trigger'), '');
+    if (fault.kind === 'bad-reads') writeFileSync(join(directory, 'map'), rescueMap(fault.bytes, fault.bad));
+    const pidFile = join(directory, 'pid');
+    // Requests of the file must not be cut below what a sub-job asks for, nor merged by the page cache's read-ahead.
+    const command = ['--pidfile', pidFile, join(directory, 'mount', 'device'), '[', 'nbdkit', '--exit-with-parent'];
+    const server = spawn('nbdfuse', [...command, ...nbdkitArguments(directory, fault), ']'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    server.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    const faulty = new FaultyFile(directory, server);
+    try {
+      await appears(directory, pidFile, server);
+    } catch (error) {
+      await faulty.stop();
+      throw new Error(`${fault.kind}: nbdfuse did not start: ${said.trim()}`, { cause: error });
+    }
+    return faulty;
+  }
+
+  /** Turns the fault on. */
+  fail(): void {
+    writeFileSync(this.#trigger, '');
+  }
+
+  /** Turns the fault off. */
+  heal(): void {
+    rmSync(this.#trigger, { force: true });
+  }
+
+  /** From now on requests never complete, until `resume`. */
+  stick(): void {
+    this.#server.kill('SIGSTOP');
+  }
+
+  /** Ends `stick`. */
+  resume(): void {
+    this.#server.kill('SIGCONT');
+  }
+
+  /** The device vanishes: requests in flight fail, and so do all later ones. */
+  async vanish(): Promise<void> {
+    this.#server.kill('SIGKILL');
+    await this.#ended;
+  }
+
+  /** Takes it away; what still uses it gets errors. */
+  async stop(): Promise<void> {
+    this.resume();
+    if (this.#server.exitCode === null && this.#server.signalCode === null && this.#server.pid !== undefined) {
+      await output('fusermount3', ['-u', '-z', this.#mountPoint]).catch(() => this.#server.kill('SIGKILL'));
+      const stuck = setTimeout(() => this.#server.kill('SIGKILL'), 5_000);
+      await this.#ended;
+      clearTimeout(stuck);
+    } else {
+      runSync('fusermount3', ['-u', '-z', '-q', this.#mountPoint]);
+    }
+  }
+
+  /** The same, without waiting, for the end of the process. */
+  stopNow(): void {
+    runSync('fusermount3', ['-u', '-z', '-q', this.#mountPoint]);
+    this.#server.kill('SIGKILL');
+  }
+
+  get #mountPoint(): string {
+    return join(this.#directory, 'mount');
+  }
+}
+
+/** Waits for a file to appear in a directory, or for the program that should make it to end. */
+async function appears(directory: string, file: string, program: ChildProcess): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const watcher = watch(directory, () => existsSync(file) && finish());
+    const deadline = setTimeout(() => finish(new Error(`not ready after ${READY_MS} ms`)), READY_MS);
+    const ended = (): void => finish(new Error('it ended at once'));
+    const finish = (error?: Error): void => {
+      watcher.close();
+      clearTimeout(deadline);
+      program.off('exit', ended).off('error', finish);
+      if (error) reject(error);
+      else resolve();
+    };
+    program.once('exit', ended).once('error', finish);
+    if (existsSync(file)) finish();
+  });
+}
+
+function nbdkitArguments(directory: string, fault: Fault): string[] {
+  const trigger = join(directory, 'trigger');
+  switch (fault.kind) {
+    case 'bad-reads':
+      return ['-r', '--filter=ddrescue', 'file', fault.file, `ddrescue-mapfile=${join(directory, 'map')}`];
+    case 'read-errors':
+      return ['--filter=error', 'file', fault.file, 'error=EIO', 'error-pread-rate=1', `error-file=${trigger}`];
+    case 'write-errors':
+      return ['--filter=error', 'file', fault.file, 'error=EIO', 'error-pwrite-rate=1', `error-file=${trigger}`];
+    case 'bad-writes': {
+      const { offset, length } = fault.bad;
+      const hit = `[ -e '${trigger}' ] && [ $4 -lt ${offset + length} ] && [ $(($4 + $3)) -gt ${offset} ]`;
+      return evalArguments(fault.file, { pwrite: `if ${hit}; then echo EIO bad >&2; exit 1; fi; ` });
+    }
+    case 'flush-errors':
+      return evalArguments(fault.file, { flush: `if [ -e '${trigger}' ]; then echo EIO flush >&2; exit 1; fi; ` });
+    case 'full':
+      return ['full', String(fault.bytes)];
+    case 'slow': {
+      const { readMs = 0, writeMs = 0 } = fault;
+      return ['--filter=delay', 'file', fault.file, `delay-read=${readMs}ms`, `delay-write=${writeMs}ms`];
+    }
+  }
+}
+
+/** A device of shell scripts on a file, with something before its writes or its flushes. */
+function evalArguments(file: string, before: { pwrite?: string; flush?: string }): string[] {
+  return [
+    'eval',
+    `get_size=stat -c %s '${file}'`,
+    `pread=dd if='${file}' skip=$4 count=$3 iflag=count_bytes,skip_bytes status=none`,
+    `pwrite=${before.pwrite ?? ''}dd of='${file}' seek=$4 conv=notrunc oflag=seek_bytes status=none`,
+    'can_write=exit 0',
+    'can_flush=exit 0',
+    `flush=${before.flush ?? ''}exit 0`,
+  ];
+}
+
+/** A ddrescue map: '+' can be read, '-' cannot. */
+function rescueMap(bytes: number, bad: readonly ByteRange[]): string {
+  const lines = ['0x0 + 1'];
+  const line = (offset: number, length: number, state: string): void => {
+    if (length > 0) lines.push(`0x${offset.toString(16)} 0x${length.toString(16)} ${state}`);
+  };
+  let position = 0;
+  for (const { offset, length } of [...bad].sort((a, b) => a.offset - b.offset)) {
+    line(position, offset - position, '+');
+    line(offset, length, '-');
+    position = offset + length;
+  }
+  line(position, bytes - position, '+');
+  return `${lines.join('\n')}\n`;
+}
