@@ -1,15 +1,29 @@
 //! An opened block device or regular file: what it is, which bytes of the world it holds, and through which description
 //! each transfer goes. It is opened once and judged by its descriptor alone. It refuses to transfer a byte.
 
+mod adopt;
+mod in_use;
+mod lock;
+mod look;
+mod make;
+mod measure;
+mod open;
 mod options;
+mod refusal;
+mod sysfs;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::copy::region::{DeviceKind, Geometry};
-use crate::error::Error;
+use rustix::fs::Stat;
 
+use crate::copy::limits::PAGE_BYTES;
+use crate::copy::region::{DeviceKind, Geometry, Identity, Unaligned};
+use crate::error::Error;
+use measure::{Blocks, DirectUnits};
+
+pub use in_use::Use;
 pub use options::{Access, Create, DeviceOptions, Direct, Exclusive, Expect};
 
 /// Which of a device's descriptions a transfer goes through.
@@ -43,29 +57,100 @@ pub struct Device {
     parent_directory: Option<OwnedFd>,
     geometry: Geometry,
     bytes: AtomicU64,
-    physical_block_bytes: u32,
-    direct: bool,
-    direct_reason: String,
+    rdev: u64,
+    /// The block device that transfers end up on, if there is one: itself, or a file system's.
+    beneath: u64,
+    blocks: Blocks,
+    way: Way,
     flush_errno: AtomicI32,
 }
 
+/// Whether transfers go past the page cache, in which units, and why, in words.
+#[derive(Debug)]
+struct Way {
+    units: Option<DirectUnits>,
+    reason: String,
+}
+
+impl Way {
+    fn direct(of: BorrowedFd<'_>, kind: DeviceKind, units: DirectUnits) -> Way {
+        let reason =
+            format!("direct: {} takes O_DIRECT in units of {} bytes", measure::grantor_name(of, kind), units.transfer_bytes);
+        Way { units: Some(units), reason }
+    }
+}
+
+/// What opening and adopting come to, before it is measured.
+struct Parts {
+    path: PathBuf,
+    access: Access,
+    kind: DeviceKind,
+    stat: Stat,
+    main: OwnedFd,
+    buffered: Option<OwnedFd>,
+    parent_directory: Option<OwnedFd>,
+    way: Way,
+}
+
 impl Device {
-    /// Opens the block device or regular file at a path.
+    /// Opens the block device or regular file at a path, once; everything is judged by the descriptor.
+    ///
+    /// For writing it is held against other users, unless the options say otherwise: a block device with O_EXCL, a file with
+    /// locks that last until its last request has landed (P28). Opening may block (a disk that spins up): not for a thread
+    /// that must not.
     ///
     /// # Errors
-    /// A system error with advice, `UnsupportedDevice`, `UnexpectedDevice`.
+    /// `UnsupportedDevice` for what has no sectors or too large a logical block, `UnexpectedDevice` for another one than the
+    /// options expect, `Access` for options that contradict each other, and system errors that say what to do: EBUSY names
+    /// the mount point, EACCES the owner, EROFS the write protection, EINVAL the file system without direct I/O.
     pub fn open(path: &Path, options: &DeviceOptions) -> Result<Device, Error> {
-        let _ = (path, options);
-        todo!()
+        open::open(path, options).map_err(|error| error.at_path(path))
     }
 
-    /// Takes a descriptor of the caller's: duplicates it and uses it with the flags it has (P29).
+    /// Takes a descriptor of the caller's: duplicates it and uses it with the flags it has (P29). It is never locked, and
+    /// direct only if it was opened so.
     ///
     /// # Errors
-    /// `Access` for O_APPEND, O_PATH and the wrong access mode, `UnsupportedDevice`, system errors.
+    /// `Access` for O_APPEND, O_PATH and the wrong access mode, `UnsupportedDevice` as for `open`, and system errors: EBADF
+    /// for a number that is no open descriptor.
     pub fn adopt(descriptor: RawFd, access: Access) -> Result<Device, Error> {
-        let _ = (descriptor, access);
-        todo!()
+        adopt::adopt(descriptor, access)
+    }
+
+    fn assemble(parts: Parts) -> Result<Device, Error> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let main = parts.main.as_fd();
+        let bytes = measure::size_bytes(main, parts.kind).map_err(measure::of_ioctl)?;
+        if parts.kind == DeviceKind::Block && parts.access.writes() {
+            measure::refuse_read_only(main)?;
+        }
+        let blocks = match parts.kind {
+            DeviceKind::Block => measure::blocks(main)?,
+            DeviceKind::File => measure::blocks_of_file(&parts.stat, parts.way.units),
+        };
+        let geometry = Geometry {
+            kind: parts.kind,
+            identity: parts.identity()?,
+            bytes,
+            logical_block_bytes: blocks.logical_bytes,
+            direct_alignment_bytes: parts.direct_alignment_bytes(blocks.logical_bytes),
+            unaligned: parts.unaligned(),
+        };
+        Ok(Device {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            path: parts.path,
+            access: parts.access,
+            main: parts.main,
+            buffered: parts.buffered,
+            parent_directory: parts.parent_directory,
+            geometry,
+            bytes: AtomicU64::new(bytes),
+            rdev: if parts.kind == DeviceKind::Block { parts.stat.st_rdev } else { 0 },
+            beneath: measure::beneath(&parts.stat, parts.kind),
+            blocks,
+            way: parts.way,
+            flush_errno: AtomicI32::new(0),
+        })
     }
 
     /// Names this device in this process; never used again for another.
@@ -94,6 +179,9 @@ impl Device {
 
     /// The same after another look at the size: files grow. Where looking fails the size stays as it was.
     pub fn refresh(&self) -> Geometry {
+        if let Ok(bytes) = measure::size_bytes(self.main.as_fd(), self.geometry.kind) {
+            self.bytes.store(bytes, Ordering::Release);
+        }
         self.geometry()
     }
 
@@ -106,19 +194,19 @@ impl Device {
     /// The unit that the medium itself writes, in bytes; for a file the file system's preferred block.
     #[must_use]
     pub fn physical_block_bytes(&self) -> u32 {
-        self.physical_block_bytes
+        self.blocks.physical_bytes
     }
 
     /// Whether aligned transfers go past the page cache.
     #[must_use]
     pub fn direct(&self) -> bool {
-        self.direct
+        self.way.units.is_some()
     }
 
     /// Why it is direct or is not, in words for a person.
     #[must_use]
     pub fn direct_reason(&self) -> &str {
-        &self.direct_reason
+        &self.way.reason
     }
 
     /// Which way a transfer goes: the main one if it begins and ends on the direct alignment, or if there is no other.
@@ -170,9 +258,63 @@ impl Device {
         let _ = self.flush_errno.compare_exchange(0, errno, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// The device number of a block device, 0 of a file.
+    #[must_use]
+    pub fn rdev(&self) -> u64 {
+        self.rdev
+    }
+
+    /// The kernel's sequence number of the disk, which changes when a name is used again; None for files and before Linux
+    /// 5.15.
+    #[must_use]
+    pub fn disk_sequence(&self) -> Option<u64> {
+        measure::disk_sequence(self.main.as_fd())
+    }
+
+    /// What addresses in memory must be multiples of on the direct way, in bytes, at most a page: mostly 512 or less, 4096
+    /// above an encrypted disk with such sectors. 1 if the device is buffered altogether.
+    #[must_use]
+    pub fn memory_alignment_bytes(&self) -> u32 {
+        self.way.units.map_or(1, |units| units.memory_bytes)
+    }
+
+    /// Who else uses a block device, its disk or its partitions, as far as this mount namespace shows.
+    #[must_use]
+    pub fn uses(&self) -> Vec<Use> {
+        if self.rdev == 0 { Vec::new() } else { in_use::uses_of(self.rdev) }
+    }
+
     /// The limits of the queue beneath it, where there is one to ask.
     #[must_use]
     pub fn queue(&self) -> Option<Queue> {
-        None
+        sysfs::Page::of(self.beneath).queue()
+    }
+}
+
+impl Parts {
+    /// A partition is a part of its disk; a file is itself. A name is not looked at, so an alias changes nothing.
+    fn identity(&self) -> Result<Identity, Error> {
+        const FILES: u64 = 1 << 63;
+        match self.kind {
+            DeviceKind::Block => sysfs::Page::of(self.stat.st_rdev).identity(),
+            DeviceKind::File => Ok(Identity { id: (self.stat.st_dev | FILES, self.stat.st_ino), start_bytes: 0 }),
+        }
+    }
+
+    /// With logical blocks of 512 bytes: 512 for a direct block device, 4096 for a direct file, because a page of the page
+    /// cache must not be written both ways; 1 for anything buffered.
+    fn direct_alignment_bytes(&self, logical_block_bytes: u32) -> u32 {
+        match (self.way.units, self.kind) {
+            (None, _) => 1,
+            (Some(_), DeviceKind::Block) => logical_block_bytes,
+            (Some(units), DeviceKind::File) => {
+                units.transfer_bytes.max(rustix::param::page_size() as u32).max(PAGE_BYTES as u32)
+            }
+        }
+    }
+
+    fn unaligned(&self) -> Unaligned {
+        let buffered = self.kind == DeviceKind::File && (self.buffered.is_some() || self.way.units.is_none());
+        if buffered { Unaligned::Buffered } else { Unaligned::Refused }
     }
 }
