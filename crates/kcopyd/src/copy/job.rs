@@ -172,6 +172,19 @@ impl Job {
         }
     }
 
+    /// What is copied, in bytes.
+    #[must_use]
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// The devices of its source and its destinations, each as often as it is named.
+    #[must_use]
+    pub fn devices(&self) -> SmallVec<[DeviceIndex; 2]> {
+        let source = self.source.iter().map(|source| source.device);
+        source.chain(self.destinations.iter().map(|destination| destination.extent.device)).collect()
+    }
+
     /// The length of the next piece, if there is one and the job may have another under way.
     #[must_use]
     pub fn next_piece(&self, most_bytes: u64) -> Option<u32> {

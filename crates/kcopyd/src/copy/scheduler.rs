@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use smallvec::SmallVec;
 
-use super::chain::{BufferStart, Chain, ChainTag, Completion, Operation, Step};
+use super::chain::{BufferStart, Chain, ChainTag, Completion, DeviceIndex, Operation, Step};
 use super::job::Job;
 use super::limits::{PAGE_BYTES, SECTOR_BYTES};
 use super::outcome::Outcome;
@@ -26,6 +26,24 @@ pub struct Counts {
     pub sub_jobs: u64,
     /// Bytes of pieces that were cut: what was asked of sources.
     pub bytes: u64,
+}
+
+/// A job that is over.
+#[derive(Debug)]
+pub struct Ended {
+    /// The caller's name for it.
+    pub token: u64,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The devices that it used, each as often as the job named it.
+    pub devices: SmallVec<[DeviceIndex; 2]>,
+}
+
+/// What is known of a job from outside, until its outcome is there.
+struct Ticket {
+    job: Key,
+    length_bytes: u64,
+    destinations: usize,
 }
 
 struct Piece {
@@ -45,14 +63,14 @@ pub struct Scheduler {
     pool: PagePool,
     sub_job_bytes: u64,
     jobs: Slab<Box<Job>>,
-    tokens: HashMap<u64, Key>,
+    tickets: HashMap<u64, Ticket>,
     pieces: Slab<Piece>,
     flushes: Slab<FlushRound>,
     waiting_for_pages: VecDeque<Key>,
     writes_waiting_for_room: VecDeque<Key>,
     reads_waiting_for_room: VecDeque<Key>,
     waiting_for_flush: VecDeque<Key>,
-    outcomes: VecDeque<(u64, Outcome)>,
+    outcomes: VecDeque<Ended>,
     counts: Counts,
 }
 
@@ -66,7 +84,7 @@ impl Scheduler {
             pool: PagePool::new(pages),
             sub_job_bytes,
             jobs: Slab::default(),
-            tokens: HashMap::new(),
+            tickets: HashMap::new(),
             pieces: Slab::default(),
             flushes: Slab::default(),
             waiting_for_pages: VecDeque::new(),
@@ -80,10 +98,10 @@ impl Scheduler {
 
     /// Takes a job. Its outcome, even of a job of no bytes, comes by `take_outcome`.
     pub fn submit(&mut self, job: Box<Job>) {
-        let token = job.token;
-        let more = job.has_more();
+        let (token, more) = (job.token, job.has_more());
+        let (length_bytes, destinations) = (job.length_bytes(), job.destinations.len());
         let key = self.jobs.insert(job);
-        let before = self.tokens.insert(token, key);
+        let before = self.tickets.insert(token, Ticket { job: key, length_bytes, destinations });
         assert!(before.is_none(), "two jobs at once with the token {token}");
         if more {
             self.waiting_for_pages.push_back(key);
@@ -95,7 +113,7 @@ impl Scheduler {
     /// Stops a job: nothing of it that waits is begun, and it ends when its last step in flight is home (P27). A job that is
     /// over already is none of our business any more.
     pub fn abort(&mut self, token: u64) {
-        if let Some(&key) = self.tokens.get(&token) {
+        if let Some(key) = self.tickets.get(&token).map(|ticket| ticket.job) {
             self.jobs.expect(key).abort();
             self.withdraw_waiting_pieces(key);
             self.continue_job(key);
@@ -104,7 +122,7 @@ impl Scheduler {
 
     /// Stops every job.
     pub fn abort_all(&mut self) {
-        let tokens: Vec<u64> = self.tokens.keys().copied().collect();
+        let tokens: Vec<u64> = self.tickets.keys().copied().collect();
         tokens.into_iter().for_each(|token| self.abort(token));
     }
 
@@ -150,9 +168,14 @@ impl Scheduler {
         }
     }
 
-    /// A job that is over: its token and what it came to. Its pages are free by now (P3).
-    pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
+    /// A job that is over. Its pages are free by now (P3).
+    pub fn take_outcome(&mut self) -> Option<Ended> {
         self.outcomes.pop_front()
+    }
+
+    /// For a client that broke: the jobs that have no outcome, each with its token, length in bytes and number of destinations.
+    pub fn unfinished(&self) -> impl Iterator<Item = (u64, u64, usize)> + '_ {
+        self.tickets.iter().map(|(&token, ticket)| (token, ticket.length_bytes, ticket.destinations))
     }
 
     /// Whether no job is left and every outcome was taken. Then the pool is whole, or something is broken (P19).
@@ -261,9 +284,11 @@ impl Scheduler {
             }
         } else if !job.flush_is_under_way {
             let job = self.jobs.remove(key).expect("it was there a line ago");
-            self.tokens.remove(&job.token);
+            let (token, devices) = (job.token, job.devices());
             self.counts.jobs += 1;
-            self.outcomes.push_back((job.token, job.into_outcome()));
+            self.outcomes.push_back(Ended { token, outcome: job.into_outcome(), devices });
+            // Last of all: should anything above break, the ticket still says that this job owes an outcome.
+            self.tickets.remove(&token);
         }
     }
 
