@@ -22,8 +22,8 @@ use crate::engine::Description;
 use crate::engine::device::Device;
 use crate::error::{Error, ErrorKind};
 
-pub use options::{ClientOptions, EngineChoice};
 pub(crate) use options::Checked;
+pub use options::{ClientOptions, EngineChoice};
 use post::{Command, Post, Submission};
 
 /// One end of a request.
@@ -217,7 +217,8 @@ fn checked_plan(request: &JobRequest) -> Result<Plan, Error> {
     }
     for (index, destination) in request.destinations.iter().enumerate() {
         if !destination.device.access().writes() {
-            let text = format!("to[{index}].device was opened for reading only; open it with access 'write' or 'read-write'");
+            let text =
+                format!("to[{index}].device was opened for reading only; open it with access 'write' or 'read-write'");
             return Err(Error::new(ErrorKind::Access, text).at_path(destination.device.path()).at_destination(index));
         }
     }

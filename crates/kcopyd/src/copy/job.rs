@@ -91,10 +91,20 @@ pub struct JobParts {
     pub progress: Option<Arc<JobProgress>>,
 }
 
+/// How a destination is zeroed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ZeroWay {
+    /// By the device or its file system, until it refuses.
+    Offload,
+    /// By writing zeros.
+    Write,
+}
+
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) extent: Extent,
     pub(super) padding_unit_bytes: u32,
+    pub(super) zero_way: ZeroWay,
     /// The lowest byte of the job that this destination may not hold, as far as pieces are home.
     first_gap: u64,
     flush: FlushState,
@@ -149,6 +159,7 @@ impl Job {
         let destinations = plan.destinations.iter().zip(&parts.destinations).map(|(plan, &device)| Destination {
             extent: extent(device, plan.offset_bytes),
             padding_unit_bytes: plan.padding_unit_bytes,
+            zero_way: ZeroWay::Offload,
             first_gap: u64::MAX,
             flush,
         });
@@ -196,6 +207,12 @@ impl Job {
     #[must_use]
     pub fn buffer_bytes(&self, piece_bytes: u32) -> u32 {
         self.destinations.iter().map(|destination| destination.padded(piece_bytes)).max().unwrap_or(piece_bytes)
+    }
+
+    /// Whether it makes zeroes, for which it needs no pages.
+    #[must_use]
+    pub fn is_zeroing(&self) -> bool {
+        self.source.is_none()
     }
 
     /// Cuts the next piece: its offset from the job's beginning.

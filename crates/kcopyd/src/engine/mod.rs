@@ -13,8 +13,8 @@
 //! 8. *pages are the engine's*: from `stage` to the chain's last completion the chain's pages belong to the engine.
 //! 9. *drop drains*: dropping an engine waits for every staged step; if it cannot, it leaks the memory and says so.
 
-pub mod device;
 pub mod arena;
+pub mod device;
 pub mod in_flight;
 
 use std::sync::Arc;
