@@ -16,5 +16,4 @@ pub mod request;
 pub mod scheduler;
 mod slab;
 pub mod sub_job;
-pub mod throttle;
 mod transfer;

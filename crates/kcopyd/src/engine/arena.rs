@@ -2,8 +2,9 @@
 //! which survives the client (P31). It refuses to know which pages are in use; that is the pool's, and the engine's rule 8.
 
 use std::ffi::c_void;
-use std::mem::ManuallyDrop;
+use std::mem;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
@@ -103,8 +104,9 @@ impl Arena {
 
     /// Gives the memory up for the rest of the process: for an engine that cannot wait for its last request. The kernel may
     /// go on writing there; nothing else ever will be there. Says how many bytes that costs.
-    pub fn leak(self) -> usize {
-        ManuallyDrop::new(self).length_bytes()
+    pub fn leak(self: &Arc<Self>) -> usize {
+        mem::forget(Arc::clone(self));
+        self.length_bytes()
     }
 
     fn address(&self) -> *mut c_void {
@@ -307,9 +309,10 @@ mod tests {
 
     #[test]
     fn a_leaked_arena_stays_mapped() {
-        let arena = Arena::new(1).unwrap();
+        let arena = Arc::new(Arena::new(1).unwrap());
         let first = arena.pointer(start(0, 0), 1);
         assert_eq!(arena.leak(), 4096);
+        drop(arena);
         // SAFETY: a leaked arena is never unmapped, and this test alone knows its address.
         unsafe { first.write_volatile(7) };
     }

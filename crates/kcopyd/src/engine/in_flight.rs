@@ -2,6 +2,7 @@
 //! names each step for its way through the kernel, and turns a step's end into completions. It refuses to do any I/O.
 
 use crate::copy::chain::{Chain, Completion, Operation, Step, StepResult};
+use crate::copy::limits::CHAIN_STEPS_MAX;
 
 /// Names one step of one taken chain: what an engine gives the kernel as user data. Never reused for another step within
 /// 2^32 uses of its slot, so a stray answer is recognised.
@@ -71,6 +72,9 @@ impl InFlight {
 
     /// Takes a whole chain or hands it back. The first step, or all if the first is not a read, may start.
     pub fn take(&mut self, chain: Chain, start: Start) -> Result<Slot, Chain> {
+        assert!((1..=CHAIN_STEPS_MAX).contains(&chain.steps.len()), "a chain of {} steps", chain.steps.len());
+        let is_read = |step: &Step| step.operation == Operation::Read;
+        assert!(!chain.steps[1..].iter().any(is_read), "a read stands only at the front of a chain");
         let steps = chain.steps.len() as u32;
         if self.steps + steps > self.steps_max {
             return Err(chain);

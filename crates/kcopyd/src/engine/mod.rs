@@ -14,8 +14,12 @@
 //! 9. *drop drains*: dropping an engine waits for every staged step; if it cannot, it leaks the memory and says so.
 
 pub mod arena;
+pub mod attached;
 pub mod device;
 pub mod in_flight;
+pub mod signals;
+pub mod simulated;
+pub mod threads;
 
 use std::sync::Arc;
 use std::time::Instant;
