@@ -18,6 +18,9 @@ pub enum Operation {
     Read,
     /// Write the buffer to the device.
     Write,
+    /// Make the range zero without moving bytes, as far as device and kernel can; the buffer is not looked at. An engine that
+    /// knows that the device refuses this fails the step at once.
+    Zero,
     /// Make everything written to the device so far durable (fdatasync); offset, length and buffer are not looked at.
     Flush,
 }
@@ -29,6 +32,11 @@ pub struct BufferStart {
     pub page: u32,
     /// Bytes from the beginning of that page; may exceed a page.
     pub offset_bytes: u32,
+}
+
+impl BufferStart {
+    /// The engine's own zeros, from which writes of at most `limits::SUB_JOB_SECTORS_MAX` sectors are made. No page of the pool.
+    pub const ZEROES: BufferStart = BufferStart { page: u32::MAX, offset_bytes: 0 };
 }
 
 /// One request to one device.

@@ -91,10 +91,20 @@ pub struct JobParts {
     pub progress: Option<Arc<JobProgress>>,
 }
 
+/// How a destination is zeroed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ZeroWay {
+    /// By the device or its file system, until it refuses.
+    Offload,
+    /// By writing zeros.
+    Write,
+}
+
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) extent: Extent,
     pub(super) padding_unit_bytes: u32,
+    pub(super) zero_way: ZeroWay,
     /// The lowest byte of the job that this destination may not hold, as far as pieces are home.
     first_gap: u64,
     flush: FlushState,
@@ -149,6 +159,7 @@ impl Job {
         let destinations = plan.destinations.iter().zip(&parts.destinations).map(|(plan, &device)| Destination {
             extent: extent(device, plan.offset_bytes),
             padding_unit_bytes: plan.padding_unit_bytes,
+            zero_way: ZeroWay::Offload,
             first_gap: u64::MAX,
             flush,
         });
@@ -172,6 +183,19 @@ impl Job {
         }
     }
 
+    /// What is copied, in bytes.
+    #[must_use]
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// The devices of its source and its destinations, each as often as it is named.
+    #[must_use]
+    pub fn devices(&self) -> SmallVec<[DeviceIndex; 2]> {
+        let source = self.source.iter().map(|source| source.device);
+        source.chain(self.destinations.iter().map(|destination| destination.extent.device)).collect()
+    }
+
     /// The length of the next piece, if there is one and the job may have another under way.
     #[must_use]
     pub fn next_piece(&self, most_bytes: u64) -> Option<u32> {
@@ -183,6 +207,12 @@ impl Job {
     #[must_use]
     pub fn buffer_bytes(&self, piece_bytes: u32) -> u32 {
         self.destinations.iter().map(|destination| destination.padded(piece_bytes)).max().unwrap_or(piece_bytes)
+    }
+
+    /// Whether it makes zeroes, for which it needs no pages.
+    #[must_use]
+    pub fn is_zeroing(&self) -> bool {
+        self.source.is_none()
     }
 
     /// Cuts the next piece: its offset from the job's beginning.

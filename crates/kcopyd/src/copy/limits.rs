@@ -1,5 +1,7 @@
 //! Every bound of the core in one place, related to each other at compile time. It knows numbers and nothing else.
 
+use std::time::Duration;
+
 /// Bytes of one sector: always 512, whatever the device's logical block is.
 pub const SECTOR_BYTES: u64 = 512;
 
@@ -26,6 +28,12 @@ pub const SUB_JOB_SECTORS_DEFAULT: u64 = 1024;
 
 /// The most sub-jobs of one job that are under way at once (the kernel's SPLIT_COUNT).
 pub const SUB_JOBS_PER_JOB: u32 = 8;
+
+/// The size of a piece of a job that zeroes: 32 MiB. It needs no pages; it is bounded so that an abort settles soon.
+pub const ZERO_PIECE_BYTES: u64 = 32 << 20;
+
+/// Pieces without pages that one client has under way at most.
+pub const PIECES_WITHOUT_PAGES_MAX: u32 = 64;
 
 /// Pages in one chunk of the arena: 2 MiB, one registered buffer. A run of pages never straddles two chunks.
 pub const ARENA_CHUNK_PAGES: u32 = 512;
@@ -54,6 +62,12 @@ pub const FAILURES_MAX: usize = 1000;
 /// the whole attempt, so that a dead device does not cost a hundred attempts per sub-job for ever.
 pub const NARROWINGS_PER_JOB_MAX: u32 = 1 << 16;
 
+/// What a throttle's account holds at most: so much time's worth. A pause is followed by no more than that at once.
+pub const THROTTLE_BURST: Duration = Duration::from_millis(50);
+
+/// A throttled piece is no larger than what its rate moves in this time, so that slow rates are even.
+pub const THROTTLE_QUANTUM: Duration = Duration::from_millis(50);
+
 /// The largest logical block that direct I/O is used with, in bytes; a device with a larger one is refused.
 pub const LOGICAL_BLOCK_BYTES_MAX: u32 = 4096;
 
@@ -64,5 +78,6 @@ const _: () = assert!(SUB_JOB_SECTORS_MIN <= SUB_JOB_SECTORS_DEFAULT && SUB_JOB_
 const _: () = assert!(SUB_JOB_SECTORS_MAX <= PAGE_SECTORS * ARENA_CHUNK_PAGES as u64, "a sub-job's pages are one run");
 const _: () = assert!(CHAIN_STEPS_MAX <= ENGINE_STEPS_MAX as usize, "a whole chain fits into an idle engine");
 const _: () = assert!(DESTINATIONS_MAX <= u32::BITS as usize, "one bit of writeErr per destination");
+const _: () = assert!(ZERO_PIECE_BYTES <= u32::MAX as u64 && ZERO_PIECE_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(SECTOR_NUMBER_MAX.checked_mul(2).is_some());
 const _: () = assert!(LOGICAL_BLOCK_BYTES_MAX as u64 <= PAGE_BYTES);

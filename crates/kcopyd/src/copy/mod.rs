@@ -16,4 +16,5 @@ pub mod request;
 pub mod scheduler;
 mod slab;
 pub mod sub_job;
+pub mod throttle;
 mod transfer;

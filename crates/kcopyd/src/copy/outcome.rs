@@ -165,13 +165,19 @@ impl Outcome {
     /// The outcome of a job of which nothing is known any more, because the client broke (P32).
     #[must_use]
     pub fn poisoned(length_bytes: u64, destinations: usize) -> Self {
+        Outcome { ending: Ending::Poisoned, ..Outcome::not_begun(length_bytes, destinations, libc_errno::ENOTRECOVERABLE) }
+    }
+
+    /// The outcome of a job that could not be begun, for this reason.
+    #[must_use]
+    pub fn not_begun(length_bytes: u64, destinations: usize, errno: i32) -> Self {
         let nothing = DestinationOutcome { prefix_bytes: 0, state: DestinationState::Incomplete };
         Outcome {
             length_bytes,
             prefix_bytes: 0,
-            read_errno: libc_errno::ENOTRECOVERABLE,
+            read_errno: errno,
             write_errors: 0,
-            ending: Ending::Poisoned,
+            ending: Ending::Ran,
             failures: Vec::new(),
             failures_omitted: 0,
             destinations: vec![nothing; destinations],

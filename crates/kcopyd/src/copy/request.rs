@@ -253,3 +253,154 @@ fn cut(ends: impl Iterator<Item = (Geometry, u64)> + Clone) -> Cut {
         None => Cut { alignment_bytes: 1, phase_bytes: 0 },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::region::Identity;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(disk: u64, sectors: u64, logical_block_bytes: u32) -> Geometry {
+        Geometry {
+            kind: DeviceKind::Block,
+            identity: Identity { id: (0, disk), start_bytes: 0 },
+            bytes: sectors * SECTOR_BYTES,
+            logical_block_bytes,
+            direct_alignment_bytes: logical_block_bytes,
+            unaligned: Unaligned::Refused,
+        }
+    }
+
+    fn file(inode: u64, bytes: u64) -> Geometry {
+        Geometry {
+            kind: DeviceKind::File,
+            identity: Identity { id: (1 << 63, inode), start_bytes: 0 },
+            bytes,
+            logical_block_bytes: 512,
+            direct_alignment_bytes: 4096,
+            unaligned: Unaligned::Buffered,
+        }
+    }
+
+    fn at(geometry: Geometry, sector: u64, count: u64) -> Endpoint {
+        Endpoint { geometry, sector, count: Some(count) }
+    }
+
+    fn to(geometry: Geometry, sector: u64) -> Endpoint {
+        Endpoint { geometry, sector, count: None }
+    }
+
+    fn kind_of(source: &Endpoint, destinations: &[Endpoint]) -> ErrorKind {
+        plan(Some(source), destinations).expect_err("this request is refused").kind
+    }
+
+    #[test]
+    fn a_source_defaults_to_its_end() {
+        let whole = plan(Some(&to(block(1, 100, 512), 0)), &[to(block(2, 100, 512), 0)]).expect("it fits");
+        assert_eq!((whole.sectors, whole.length_bytes), (100, 51_200));
+        let rest = plan(Some(&to(block(1, 100, 512), 90)), &[to(block(2, 100, 512), 0)]).expect("it fits");
+        assert_eq!(rest.sectors, 10);
+        let nothing = plan(Some(&to(block(1, 100, 512), 100)), &[to(block(2, 100, 512), 0)]).expect("nothing fits always");
+        assert_eq!(nothing.sectors, 0);
+    }
+
+    #[test]
+    fn p11_a_region_past_the_end_is_refused() {
+        let small = block(2, 50, 512);
+        assert_eq!(kind_of(&at(block(1, 100, 512), 51, 50), &[to(file(1, 0), 0)]), ErrorKind::Bounds);
+        assert_eq!(kind_of(&at(block(1, 100, 512), 101, 0), &[to(file(1, 0), 0)]), ErrorKind::Bounds);
+        let error = plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(block(3, 100, 512), 0), to(small, 0)]);
+        let error = error.expect_err("the second destination is too small");
+        assert_eq!((error.kind, error.destination), (ErrorKind::Bounds, Some(1)));
+        assert!(error.context.contains("10 sectors past"), "it says by how much: {}", error.context);
+        assert!(plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(file(1, 0), 1 << 40)]).is_ok(), "a file grows");
+        let last = plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(file(1, 0), SECTOR_NUMBER_MAX)]);
+        assert!(last.is_ok(), "sector 2^53 - 1 is byte 2^62 - 512, still an offset that a file may have");
+    }
+
+    #[test]
+    fn p9_a_block_device_moves_whole_blocks() {
+        let big = block(2, 800, 4096);
+        assert_eq!(kind_of(&at(block(1, 800, 512), 1, 8), &[to(big, 4)]), ErrorKind::Alignment);
+        assert_eq!(kind_of(&at(block(1, 800, 512), 0, 12), &[to(big, 0)]), ErrorKind::Alignment);
+        assert_eq!(kind_of(&at(big, 4, 8), &[to(file(1, 0), 0)]), ErrorKind::Alignment);
+        assert!(plan(Some(&at(block(1, 800, 512), 1, 16)), &[to(big, 8)]).is_ok(), "the source's own block is smaller");
+        assert!(plan(Some(&at(file(1, 10_000), 1, 3)), &[to(file(2, 0), 5)]).is_ok(), "a file takes any sector");
+    }
+
+    #[test]
+    fn p6_only_at_a_source_files_end_a_block_is_padded() {
+        let source = file(1, 1000);
+        let planned = plan(Some(&to(source, 0)), &[to(block(2, 8, 4096), 0), to(file(3, 0), 0)]).expect("padded");
+        assert_eq!((planned.length_bytes, planned.sectors), (1000, 2));
+        assert_eq!(planned.destinations.iter().map(|to| to.padding_unit_bytes).collect::<Vec<_>>(), [4096, 1]);
+        assert_eq!(kind_of(&at(source, 0, 1), &[to(block(2, 8, 4096), 0)]), ErrorKind::Alignment);
+        assert_eq!(kind_of(&to(source, 0), &[to(block(2, 7, 4096), 0)]), ErrorKind::Bounds);
+    }
+
+    #[test]
+    fn p10_overlap_is_refused_also_through_a_partition() {
+        let disk = block(1, 10_000, 512);
+        let mut partition = block(1, 1000, 512);
+        partition.identity.start_bytes = 2048 * SECTOR_BYTES;
+        assert_eq!(kind_of(&at(disk, 0, 100), &[to(disk, 99)]), ErrorKind::Overlap);
+        assert!(plan(Some(&at(disk, 0, 100)), &[to(disk, 100)]).is_ok(), "side by side is no overlap");
+        assert_eq!(kind_of(&at(disk, 2000, 100), &[to(partition, 51)]), ErrorKind::Overlap);
+        assert!(plan(Some(&at(disk, 2000, 100)), &[to(partition, 52)]).is_ok());
+        let source = at(block(9, 100, 512), 0, 10);
+        assert_eq!(kind_of(&source, &[to(disk, 0), to(disk, 5)]), ErrorKind::Overlap);
+        assert!(plan(Some(&source), &[to(disk, 0), to(disk, 10)]).is_ok());
+    }
+
+    #[test]
+    fn p10_overlap_is_judged_on_the_padded_region() {
+        let disk = block(1, 100, 4096);
+        let source = to(file(7, 5000), 0);
+        assert_eq!(kind_of(&source, &[to(disk, 0), to(disk, 8)]), ErrorKind::Overlap);
+        assert!(plan(Some(&source), &[to(disk, 0), to(disk, 16)]).is_ok());
+    }
+
+    #[test]
+    fn destinations_and_counts_are_checked() {
+        let source = at(block(1, 100, 512), 0, 10);
+        assert_eq!(kind_of(&source, &[]), ErrorKind::OutOfRange);
+        let many: Vec<Endpoint> = (0..33).map(|index| to(block(10 + index, 100, 512), 0)).collect();
+        assert_eq!(kind_of(&source, &many), ErrorKind::OutOfRange);
+        assert!(plan(Some(&source), &many[..32]).is_ok());
+        assert_eq!(kind_of(&source, &[at(block(2, 100, 512), 0, 9)]), ErrorKind::OutOfRange);
+        assert_eq!(plan(None, &[to(block(2, 100, 512), 0)]).expect_err("no count").kind, ErrorKind::InvalidArgType);
+        assert_eq!(plan(None, &[at(block(2, 100, 512), 8, 16)]).expect("zeroes").length_bytes, 8192);
+    }
+
+    #[test]
+    fn p9_a_misaligned_file_is_cut_so_that_only_its_edges_are_buffered() {
+        let planned = plan(Some(&at(block(1, 100, 512), 0, 18)), &[to(file(1, 0), 1)]).expect("a file takes any sector");
+        let (mut offset, mut pieces) = (0, Vec::new());
+        while offset < planned.length_bytes {
+            let piece = planned.cut.piece(offset, 4096, planned.length_bytes);
+            pieces.push(piece);
+            offset += piece;
+        }
+        assert_eq!(pieces, [3584, 4096, 1536]);
+    }
+
+    proptest! {
+        #[test]
+        fn p5_pieces_cover_the_job_exactly(
+            length in 1u64..3_000_000, most_pages in 1u64..200, alignment in prop::sample::select(vec![1u32, 512, 4096, 65536]),
+            phase in 0u32..65536,
+        ) {
+            let cut = Cut { alignment_bytes: alignment, phase_bytes: phase % alignment };
+            let (mut offset, most) = (0, most_pages * PAGE_BYTES);
+            while offset < length {
+                let piece = cut.piece(offset, most, length);
+                prop_assert!(piece > 0 && piece <= most && offset + piece <= length);
+                let place = |byte: u64| (byte + u64::from(cut.phase_bytes)).is_multiple_of(u64::from(alignment));
+                let end = offset + piece;
+                prop_assert!(place(end) || end == length || most < u64::from(alignment) * 2, "cut at {end}");
+                offset = end;
+            }
+            prop_assert_eq!(offset, length);
+        }
+    }
+}

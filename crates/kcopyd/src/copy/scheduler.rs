@@ -6,16 +6,18 @@
 //! writes free pages sooner than reads, so that the smallest pool moves any mix of jobs (P20).
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::chain::{BufferStart, Chain, ChainTag, Completion, Operation, Step};
+use super::chain::{BufferStart, Chain, ChainTag, Completion, DeviceIndex, Operation, Step};
 use super::job::Job;
-use super::limits::{PAGE_BYTES, SECTOR_BYTES};
+use super::limits::{PAGE_BYTES, PIECES_WITHOUT_PAGES_MAX, SECTOR_BYTES, ZERO_PIECE_BYTES};
 use super::outcome::Outcome;
-use super::page_pool::PagePool;
+use super::page_pool::{PagePool, PageRun};
 use super::slab::{Key, Slab};
-use super::sub_job::{State, SubJob, pages_for};
+use super::sub_job::{State, SubJob, Zeroed, pages_for};
+use super::throttle::{Now, SharedThrottle, Throttle};
 
 /// Counts since the client was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +26,28 @@ pub struct Counts {
     pub jobs: u64,
     /// Sub-jobs that are over.
     pub sub_jobs: u64,
-    /// Bytes of pieces that were cut: what was asked of sources.
+    /// Bytes of pieces that were cut: what was asked of sources, or to be made zero.
     pub bytes: u64,
+    /// What became of the zeroes.
+    pub zeroed: Zeroed,
+}
+
+/// A job that is over.
+#[derive(Debug)]
+pub struct Ended {
+    /// The caller's name for it.
+    pub token: u64,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The devices that it used, each as often as the job named it.
+    pub devices: SmallVec<[DeviceIndex; 2]>,
+}
+
+/// What is known of a job from outside, until its outcome is there.
+struct Ticket {
+    job: Key,
+    length_bytes: u64,
+    destinations: usize,
 }
 
 struct Piece {
@@ -45,28 +67,31 @@ pub struct Scheduler {
     pool: PagePool,
     sub_job_bytes: u64,
     jobs: Slab<Box<Job>>,
-    tokens: HashMap<u64, Key>,
+    tickets: HashMap<u64, Ticket>,
     pieces: Slab<Piece>,
     flushes: Slab<FlushRound>,
     waiting_for_pages: VecDeque<Key>,
     writes_waiting_for_room: VecDeque<Key>,
     reads_waiting_for_room: VecDeque<Key>,
     waiting_for_flush: VecDeque<Key>,
-    outcomes: VecDeque<(u64, Outcome)>,
+    outcomes: VecDeque<Ended>,
     counts: Counts,
+    pieces_without_pages: u32,
+    throttle: Option<SharedThrottle>,
+    throttled_for: Option<Duration>,
 }
 
 impl Scheduler {
     /// A scheduler with a pool of so many pages and sub-jobs of at most so many sectors, rounded down to whole pages.
     #[must_use]
-    pub fn new(pages: u32, sub_job_sectors: u64) -> Self {
+    pub fn new(pages: u32, sub_job_sectors: u64, throttle: Option<SharedThrottle>) -> Self {
         let sub_job_bytes = sub_job_sectors * SECTOR_BYTES / PAGE_BYTES * PAGE_BYTES;
         assert!(sub_job_bytes > 0 && sub_job_bytes <= u64::from(pages) * PAGE_BYTES, "a sub-job fits into the pool");
         Scheduler {
             pool: PagePool::new(pages),
             sub_job_bytes,
             jobs: Slab::default(),
-            tokens: HashMap::new(),
+            tickets: HashMap::new(),
             pieces: Slab::default(),
             flushes: Slab::default(),
             waiting_for_pages: VecDeque::new(),
@@ -75,15 +100,18 @@ impl Scheduler {
             waiting_for_flush: VecDeque::new(),
             outcomes: VecDeque::new(),
             counts: Counts::default(),
+            pieces_without_pages: 0,
+            throttle,
+            throttled_for: None,
         }
     }
 
     /// Takes a job. Its outcome, even of a job of no bytes, comes by `take_outcome`.
     pub fn submit(&mut self, job: Box<Job>) {
-        let token = job.token;
-        let more = job.has_more();
+        let (token, more) = (job.token, job.has_more());
+        let (length_bytes, destinations) = (job.length_bytes(), job.destinations.len());
         let key = self.jobs.insert(job);
-        let before = self.tokens.insert(token, key);
+        let before = self.tickets.insert(token, Ticket { job: key, length_bytes, destinations });
         assert!(before.is_none(), "two jobs at once with the token {token}");
         if more {
             self.waiting_for_pages.push_back(key);
@@ -95,7 +123,7 @@ impl Scheduler {
     /// Stops a job: nothing of it that waits is begun, and it ends when its last step in flight is home (P27). A job that is
     /// over already is none of our business any more.
     pub fn abort(&mut self, token: u64) {
-        if let Some(&key) = self.tokens.get(&token) {
+        if let Some(key) = self.tickets.get(&token).map(|ticket| ticket.job) {
             self.jobs.expect(key).abort();
             self.withdraw_waiting_pieces(key);
             self.continue_job(key);
@@ -104,21 +132,38 @@ impl Scheduler {
 
     /// Stops every job.
     pub fn abort_all(&mut self) {
-        let tokens: Vec<u64> = self.tokens.keys().copied().collect();
+        let tokens: Vec<u64> = self.tickets.keys().copied().collect();
         tokens.into_iter().for_each(|token| self.abort(token));
     }
 
-    /// Books a completion.
-    pub fn settle(&mut self, completion: Completion) {
-        match Errand::of(completion.tag) {
+    /// Books a completion. Without a throttle `now` is not looked at, here and in `next_chain`.
+    pub fn settle(&mut self, completion: Completion, now: Now) {
+        let chain_is_home = match Errand::of(completion.tag) {
             Errand::Piece(key) => self.settle_piece(key, completion),
             Errand::Flush(key) => self.settle_flush(key, completion),
+        };
+        if let (Some(throttle), ChainIs::Home) = (&self.throttle, chain_is_home) {
+            throttle.lock().chain_ends(now);
         }
     }
 
     /// The next chain for the engine, if there is anything to do for which there are pages.
-    pub fn next_chain(&mut self) -> Option<Chain> {
-        self.give_pages();
+    pub fn next_chain(&mut self, now: Now) -> Option<Chain> {
+        let chain = self.choose_chain(now)?;
+        if let Some(throttle) = &self.throttle {
+            throttle.lock().chain_begins(chain.steps.len() as u32, now);
+        }
+        Some(chain)
+    }
+
+    /// If the throttle let nothing more begin when the last chain was asked for: how long it takes until it may.
+    #[must_use]
+    pub fn throttled_for(&self) -> Option<Duration> {
+        self.throttled_for
+    }
+
+    fn choose_chain(&mut self, now: Now) -> Option<Chain> {
+        self.give_pages(now);
         if let Some(chain) = self.next_flush() {
             return Some(chain);
         }
@@ -134,7 +179,10 @@ impl Scheduler {
     }
 
     /// The engine had no room for this chain; it stays the first of its queue.
-    pub fn hand_back(&mut self, chain: &Chain) {
+    pub fn hand_back(&mut self, chain: &Chain, now: Now) {
+        if let Some(throttle) = &self.throttle {
+            throttle.lock().chain_did_not_begin(chain.steps.len() as u32, now);
+        }
         match Errand::of(chain.tag) {
             Errand::Piece(key) => {
                 let piece = self.pieces.expect(key);
@@ -150,9 +198,14 @@ impl Scheduler {
         }
     }
 
-    /// A job that is over: its token and what it came to. Its pages are free by now (P3).
-    pub fn take_outcome(&mut self) -> Option<(u64, Outcome)> {
+    /// A job that is over. Its pages are free by now (P3).
+    pub fn take_outcome(&mut self) -> Option<Ended> {
         self.outcomes.pop_front()
+    }
+
+    /// For a client that broke: the jobs that have no outcome, each with its token, length in bytes and number of destinations.
+    pub fn unfinished(&self) -> impl Iterator<Item = (u64, u64, usize)> + '_ {
+        self.tickets.iter().map(|(&token, ticket)| (token, ticket.length_bytes, ticket.destinations))
     }
 
     /// Whether no job is left and every outcome was taken. Then the pool is whole, or something is broken (P19).
@@ -176,19 +229,29 @@ impl Scheduler {
     }
 
     /// Strictly first come, first served: a large run at the front is not overtaken by a small one (P20). A job that has got
-    /// pages for one piece goes to the end of the queue, so a small job behind a huge one waits for one round (P4).
-    fn give_pages(&mut self) {
+    /// pages for one piece goes to the end of the queue, so a small job behind a huge one waits for one round (P4). Throttled,
+    /// nothing is begun, and so nothing is held while time has to pass.
+    fn give_pages(&mut self, now: Now) {
+        self.throttled_for = None;
+        let throttle = self.throttle.clone();
+        let mut throttle = throttle.as_ref().map(SharedThrottle::lock);
         while let Some(&key) = self.waiting_for_pages.front() {
-            let wanted = self.jobs.get_mut(key).and_then(|job| job.next_piece(self.sub_job_bytes));
-            let Some(piece_bytes) = wanted else {
+            let Some(piece_bytes) = self.next_piece(key, throttle.as_deref()) else {
                 self.waiting_for_pages.pop_front();
                 continue;
             };
+            if let Some(Err(wait)) = throttle.as_mut().map(|throttle| throttle.admit(now)) {
+                self.throttled_for = Some(wait);
+                return;
+            }
             let job = self.jobs.expect(key);
-            let Some(run) = self.pool.take(pages_for(job.buffer_bytes(piece_bytes))) else { return };
+            let Some(run) = Self::memory(&mut self.pool, &mut self.pieces_without_pages, job, piece_bytes) else { return };
             let offset = job.cut(piece_bytes);
-            let sub_job = SubJob::new(job, offset, piece_bytes, run);
+            let sub_job = SubJob::new(job, offset, piece_bytes, run, self.sub_job_bytes as u32);
             self.counts.bytes += u64::from(piece_bytes);
+            if let Some(throttle) = &mut throttle {
+                throttle.charge_bytes(u64::from(piece_bytes));
+            }
             self.waiting_for_pages.pop_front();
             if job.next_piece(self.sub_job_bytes).is_some() {
                 self.waiting_for_pages.push_back(key);
@@ -199,16 +262,34 @@ impl Scheduler {
         }
     }
 
+    /// The length of the piece that a job would cut now.
+    fn next_piece(&mut self, key: Key, throttle: Option<&Throttle>) -> Option<u32> {
+        let job = self.jobs.get_mut(key)?;
+        let most_bytes = if job.is_zeroing() { ZERO_PIECE_BYTES } else { self.sub_job_bytes };
+        job.next_piece(throttle.map_or(most_bytes, |throttle| throttle.piece_bytes(most_bytes)))
+    }
+
+    /// The memory for a piece, if it can be had now: `Some(None)` for a piece of zeroes, which needs none but is counted.
+    fn memory(pool: &mut PagePool, without_pages: &mut u32, job: &Job, piece_bytes: u32) -> Option<Option<PageRun>> {
+        if !job.is_zeroing() {
+            return pool.take(pages_for(job.buffer_bytes(piece_bytes))).map(Some);
+        }
+        let room = *without_pages < PIECES_WITHOUT_PAGES_MAX;
+        *without_pages += u32::from(room);
+        room.then_some(None)
+    }
+
     fn queue_for_room(&mut self, piece: Key, reading: bool) {
         let queue = if reading { &mut self.reads_waiting_for_room } else { &mut self.writes_waiting_for_room };
         queue.push_back(piece);
     }
 
-    fn settle_piece(&mut self, key: Key, completion: Completion) {
+    fn settle_piece(&mut self, key: Key, completion: Completion) -> ChainIs {
         let piece = self.pieces.expect(key);
         let (job_key, job) = (piece.job, self.jobs.expect(piece.job));
         let stopping_before = job.is_stopping();
         piece.sub_job.settle(completion.step, completion.result, job);
+        let chain_is = if piece.sub_job.state() == State::InFlight { ChainIs::Out } else { ChainIs::Home };
         let (stops_now, withdrawn) =
             (job.is_stopping() && !stopping_before, job.is_stopping() && piece.sub_job.can_be_withdrawn());
         match piece.sub_job.state() {
@@ -225,15 +306,21 @@ impl Scheduler {
             self.withdraw_waiting_pieces(job_key);
         }
         self.continue_job(job_key);
+        chain_is
     }
 
     fn finish_piece(&mut self, key: Key) {
         let piece = self.pieces.remove(key).expect("a piece ends once");
         let job = self.jobs.expect(piece.job);
         let could_cut = job.next_piece(self.sub_job_bytes).is_some();
-        let run = piece.sub_job.finish(job);
-        self.pool.give_back(run);
+        let (run, zeroed) = piece.sub_job.finish(job);
+        match run {
+            Some(run) => self.pool.give_back(run),
+            None => self.pieces_without_pages -= 1,
+        }
         self.counts.sub_jobs += 1;
+        self.counts.zeroed.offloaded_bytes += zeroed.offloaded_bytes;
+        self.counts.zeroed.written_bytes += zeroed.written_bytes;
         if !could_cut && job.next_piece(self.sub_job_bytes).is_some() {
             // While it could have another piece under way it stood in the queue; with all of them under way it did not.
             self.waiting_for_pages.push_back(piece.job);
@@ -261,9 +348,11 @@ impl Scheduler {
             }
         } else if !job.flush_is_under_way {
             let job = self.jobs.remove(key).expect("it was there a line ago");
-            self.tokens.remove(&job.token);
+            let (token, devices) = (job.token, job.devices());
             self.counts.jobs += 1;
-            self.outcomes.push_back((job.token, job.into_outcome()));
+            self.outcomes.push_back(Ended { token, outcome: job.into_outcome(), devices });
+            // Last of all: should anything above break, the ticket still says that this job owes an outcome.
+            self.tickets.remove(&token);
         }
     }
 
@@ -303,7 +392,7 @@ impl Scheduler {
         None
     }
 
-    fn settle_flush(&mut self, key: Key, completion: Completion) {
+    fn settle_flush(&mut self, key: Key, completion: Completion) -> ChainIs {
         let round = self.flushes.expect(key);
         let (job_key, destination) = (round.job, usize::from(round.destinations[usize::from(completion.step)]));
         round.outstanding -= 1;
@@ -315,7 +404,15 @@ impl Scheduler {
             self.flushes.remove(key);
             self.continue_job(job_key);
         }
+        if over { ChainIs::Home } else { ChainIs::Out }
     }
+}
+
+/// Whether all steps of a chain are home.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChainIs {
+    Out,
+    Home,
 }
 
 /// What a chain was sent out for; its tag, the other way round.

@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::chain::{Blank, BufferStart, Chain, ChainTag, Operation, Step, StepResult};
-use super::job::{Extent, Job, OnError, WriteOrder};
+use super::job::{Extent, Job, OnError, WriteOrder, ZeroWay};
 use super::limits::PAGE_BYTES;
+use super::outcome::libc_errno::{EAGAIN, EINTR};
 use super::page_pool::PageRun;
 use super::transfer::{Transfer, Verdict};
 
@@ -36,7 +37,10 @@ enum Party {
 pub struct SubJob {
     offset_bytes: u64,
     length_bytes: u32,
-    run: PageRun,
+    /// The memory; a piece of zeroes needs none.
+    run: Option<PageRun>,
+    /// The most that is written at once where zeroes have to be written.
+    write_bytes_max: u32,
     state: State,
     read: Option<Transfer>,
     writes: SmallVec<[Transfer; 1]>,
@@ -45,12 +49,25 @@ pub struct SubJob {
     /// Whose steps the chain in flight has, in its order.
     round: SmallVec<[Party; 2]>,
     outstanding: u8,
+    /// Bit i: destination i's step of this round is an offloaded zeroing.
+    offloaded: u32,
+    zeroed: Zeroed,
+}
+
+/// Bytes made zero, by the way that was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Zeroed {
+    /// By the device or its file system.
+    pub offloaded_bytes: u64,
+    /// By writing zeros.
+    pub written_bytes: u64,
 }
 
 impl SubJob {
-    /// A piece of a job, with the memory for it.
+    /// A piece of a job, with the memory for it unless it is a piece of zeroes.
     #[must_use]
-    pub fn new(job: &Job, offset_bytes: u64, length_bytes: u32, run: PageRun) -> Self {
+    pub fn new(job: &Job, offset_bytes: u64, length_bytes: u32, run: Option<PageRun>, write_bytes_max: u32) -> Self {
+        assert!(run.is_some() != job.is_zeroing(), "a copy needs memory, zeroes need none");
         let writes = job.destinations.iter().map(|destination| {
             let length = destination.padded(length_bytes);
             Transfer::new(length, alignment(&destination.extent, offset_bytes, length))
@@ -59,12 +76,15 @@ impl SubJob {
             offset_bytes,
             length_bytes,
             run,
+            write_bytes_max,
             state: State::WaitingForSlot,
             read: job.source.map(|source| Transfer::new(length_bytes, alignment(&source, offset_bytes, length_bytes))),
             writes: writes.collect(),
-            unread: if job.source.is_some() { SmallVec::new() } else { smallvec![0..length_bytes] },
+            unread: SmallVec::new(),
             round: SmallVec::new(),
             outstanding: 0,
+            offloaded: 0,
+            zeroed: Zeroed::default(),
         }
     }
 
@@ -106,9 +126,10 @@ impl SubJob {
         let writes_follow = self.round.is_empty() || (read_completes && job.flags.order == WriteOrder::Any);
         let mut blanks = SmallVec::new();
         if writes_follow {
-            for (index, write) in self.writes.iter().enumerate() {
-                let Some(range) = write.next() else { continue };
-                steps.push(self.step(Operation::Write, &job.destinations[index].extent, &range));
+            for index in 0..self.writes.len() {
+                let (destination, operation) = (&job.destinations[index], self.way_to_write(index, job));
+                let Some(range) = self.writes[index].next() else { continue };
+                steps.push(self.step(operation, &destination.extent, &range));
                 self.round.push(Party::Destination(index as u8));
             }
             blanks = self.blanks(job);
@@ -149,10 +170,16 @@ impl SubJob {
     }
 
     fn settle_write(&mut self, index: usize, result: StepResult, job: &mut Job) {
-        let write = &mut self.writes[index];
         if result == StepResult::NotAttempted {
             return;
         }
+        let offloaded = self.offloaded & 1 << index != 0;
+        if offloaded && matches!(result, StepResult::Failed(errno) if errno != EINTR && errno != EAGAIN) {
+            // Whatever the reason, the range may still be written; if that fails too, it has failed.
+            job.destinations[index].zero_way = ZeroWay::Write;
+            return;
+        }
+        let write = &mut self.writes[index];
         let before = write.position();
         let verdict = write.settle(result, job.flags.on_error, &mut job.narrowings_left);
         if let Verdict::Failed(range, errno) = verdict {
@@ -161,6 +188,10 @@ impl SubJob {
         } else {
             let moved = write.position().min(self.length_bytes) - before.min(self.length_bytes);
             job.written(index, u64::from(moved));
+            if job.is_zeroing() {
+                let way = if offloaded { &mut self.zeroed.offloaded_bytes } else { &mut self.zeroed.written_bytes };
+                *way += u64::from(moved);
+            }
         }
     }
 
@@ -189,7 +220,7 @@ impl SubJob {
     }
 
     /// Folds the piece into its job and gives its memory back.
-    pub fn finish(self, job: &mut Job) -> PageRun {
+    pub fn finish(self, job: &mut Job) -> (Option<PageRun>, Zeroed) {
         assert!(self.outstanding == 0, "a sub-job ends only when all its steps are home");
         for (index, write) in self.writes.iter().enumerate() {
             if write.next().is_some() {
@@ -197,7 +228,17 @@ impl SubJob {
             }
         }
         job.piece_is_over(self.offset_bytes, self.length_bytes);
-        self.run
+        (self.run, self.zeroed)
+    }
+
+    /// How a destination gets its bytes in the next round; a piece of zeroes falls back for good when offloading was refused.
+    fn way_to_write(&mut self, index: usize, job: &Job) -> Operation {
+        let offload = job.is_zeroing() && job.destinations[index].zero_way == ZeroWay::Offload;
+        self.offloaded = self.offloaded & !(1 << index) | u32::from(offload) << index;
+        if job.is_zeroing() && !offload {
+            self.writes[index].limit_span(self.write_bytes_max);
+        }
+        if offload { Operation::Zero } else { Operation::Write }
     }
 
     fn step(&self, operation: Operation, extent: &Extent, range: &Range<u32>) -> Step {
@@ -211,11 +252,17 @@ impl SubJob {
     }
 
     fn buffer(&self, offset_bytes: u32) -> BufferStart {
-        BufferStart { page: self.run.first(), offset_bytes }
+        match &self.run {
+            Some(run) => BufferStart { page: run.first(), offset_bytes },
+            None => BufferStart::ZEROES,
+        }
     }
 
     /// What must be zero before the first write: what could not be read, and the padding behind a file's last byte.
     fn blanks(&self, job: &Job) -> SmallVec<[Blank; 1]> {
+        if job.is_zeroing() {
+            return SmallVec::new();
+        }
         let padded = job.buffer_bytes(self.length_bytes);
         let padding = (padded > self.length_bytes).then_some(self.length_bytes..padded);
         let ranges = self.unread.iter().cloned().chain(padding);

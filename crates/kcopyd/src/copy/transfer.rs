@@ -16,6 +16,7 @@ pub struct Transfer {
     end: u32,
     /// The most that the next attempt asks for.
     span: u32,
+    span_max: u32,
     /// A short result counts only in multiples of this, or the next attempt could not go the direct way.
     alignment: u32,
     attempts_without_progress: u8,
@@ -34,7 +35,14 @@ impl Transfer {
     /// A transfer of so many bytes; `alignment_bytes` is 1 where any length may be asked for.
     #[must_use]
     pub fn new(length: u32, alignment_bytes: u32) -> Self {
-        Transfer { position: 0, end: length, span: length, alignment: alignment_bytes, attempts_without_progress: 0 }
+        Transfer {
+            position: 0,
+            end: length,
+            span: length,
+            span_max: length,
+            alignment: alignment_bytes,
+            attempts_without_progress: 0,
+        }
     }
 
     /// What to ask for next, in bytes of the piece; nothing when it is over.
@@ -55,6 +63,12 @@ impl Transfer {
         self.position == 0 && self.end > 0
     }
 
+    /// From now on no attempt asks for more than this.
+    pub fn limit_span(&mut self, span_max: u32) {
+        self.span_max = span_max;
+        self.span = self.span.min(span_max);
+    }
+
     /// Whether the next attempt, if it succeeds, completes the piece.
     #[must_use]
     pub fn next_completes(&self) -> bool {
@@ -68,7 +82,7 @@ impl Transfer {
         match result {
             StepResult::Done(moved) if moved == length => {
                 self.advance(moved);
-                self.span = self.span.saturating_mul(2);
+                self.span = self.span.saturating_mul(2).min(self.span_max);
                 Verdict::Fine
             }
             StepResult::Done(moved) => {

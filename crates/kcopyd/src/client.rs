@@ -1,1 +1,0 @@
-//! A client: owns one scheduler and one engine on one thread, and is the only file that knows both.
