@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::copy::chain::{Blank, BufferStart};
-use crate::copy::limits::{ARENA_CHUNK_PAGES, PAGE_BYTES, PAGES_MAX};
+use crate::copy::limits::{ARENA_CHUNK_PAGES, PAGE_BYTES, PAGES_MAX, SECTOR_BYTES, SUB_JOB_SECTORS_MAX};
 use crate::error::Error;
 
 /// Bytes of one chunk: what is registered as one buffer, and the size of a huge page where those exist.
@@ -23,6 +23,7 @@ const CHUNK_BYTES: usize = ARENA_CHUNK_PAGES as usize * PAGE_BYTES as usize;
 pub struct Arena {
     base: NonNull<u8>,
     pages: u32,
+    zeroes: Zeroes,
 }
 
 // SAFETY: an arena is an address and a length; the mapping belongs to the process, not to a thread.
@@ -39,7 +40,9 @@ impl Arena {
             let text = format!("the pool of {pages} pages ({length} bytes) could not be set aside; ask for fewer pages");
             Error::system(errno.raw_os_error(), call, text)
         };
-        let arena = Arena { base: map_aligned(length).map_err(|errno| refused("mmap", errno))?, pages };
+        let base = map_aligned(length).map_err(|errno| refused("mmap", errno))?;
+        let zeroes = Zeroes::new().inspect_err(|_| unmap(base, length)).map_err(|errno| refused("mmap", errno))?;
+        let arena = Arena { base, pages, zeroes };
         arena.protect().map_err(|errno| refused("madvise", errno))?;
         arena.populate().map_err(|errno| refused("madvise", errno))?;
         Ok(arena)
@@ -57,9 +60,13 @@ impl Arena {
         self.pages as usize * PAGE_BYTES as usize
     }
 
-    /// The address of a buffer of so many bytes; the arena holds all of it, or this panics.
+    /// The address of a buffer of so many bytes; the arena holds all of it, or this panics. `BufferStart::ZEROES` is a buffer
+    /// too, but only to write from: it is outside all chunks, and nothing can be stored there.
     #[must_use]
     pub fn pointer(&self, start: BufferStart, length_bytes: u32) -> *mut u8 {
+        if start.page == BufferStart::ZEROES.page {
+            return self.zeroes.pointer(start.offset_bytes, length_bytes);
+        }
         let first = self.offset_bytes(start);
         let end = first + length_bytes as usize;
         assert!(end <= self.length_bytes(), "bytes {first}..{end} are outside an arena of {} bytes", self.length_bytes());
@@ -159,10 +166,44 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         self.wipe();
-        // SAFETY: the range is exactly this mapping, and pointers into it end with the arena by rule 8.
-        let unmapped = unsafe { munmap(self.address(), self.length_bytes()) };
-        debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
+        unmap(self.base, self.length_bytes());
     }
+}
+
+/// Zeros to write from: one read-only mapping that was never written, behind which the kernel has a single page of zeros.
+#[derive(Debug)]
+struct Zeroes {
+    base: NonNull<u8>,
+}
+
+impl Zeroes {
+    const LENGTH_BYTES: usize = (SUB_JOB_SECTORS_MAX * SECTOR_BYTES) as usize;
+
+    fn new() -> Result<Zeroes, Errno> {
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory that is in use.
+        let first = unsafe { mmap_anonymous(ptr::null_mut(), Self::LENGTH_BYTES, ProtFlags::READ, MapFlags::PRIVATE) }?;
+        NonNull::new(first.cast()).map(|base| Zeroes { base }).ok_or(Errno::NOMEM)
+    }
+
+    fn pointer(&self, offset_bytes: u32, length_bytes: u32) -> *mut u8 {
+        let (first, end) = (offset_bytes as usize, offset_bytes as usize + length_bytes as usize);
+        assert!(end <= Self::LENGTH_BYTES, "bytes {first}..{end} are outside the {} zeros there are", Self::LENGTH_BYTES);
+        // SAFETY: `first` is within the mapping, or one past its end for an empty buffer, as was just asserted.
+        unsafe { self.base.as_ptr().add(first) }
+    }
+}
+
+impl Drop for Zeroes {
+    fn drop(&mut self) {
+        unmap(self.base, Self::LENGTH_BYTES);
+    }
+}
+
+/// Ends a mapping of this file's; pointers into it end with their arena, by rule 8.
+fn unmap(base: NonNull<u8>, length: usize) {
+    // SAFETY: every caller owns this mapping and gives it up.
+    let unmapped = unsafe { munmap(base.as_ptr().cast(), length) };
+    debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
 }
 
 /// Maps so many bytes from an address on that is a multiple of a chunk: reserves a chunk more and gives back both ends.
@@ -291,7 +332,7 @@ mod tests {
     #[test]
     fn touching_provides_the_pages_where_the_kernel_cannot_populate() {
         let length = 5 * PAGE_BYTES as usize;
-        let arena = Arena { base: map_aligned(length).unwrap(), pages: 5 };
+        let arena = Arena { base: map_aligned(length).unwrap(), pages: 5, zeroes: Zeroes::new().unwrap() };
         assert_eq!(resident_pages(&arena), 0);
         arena.touch();
         assert_eq!(resident_pages(&arena), 5);
@@ -305,6 +346,20 @@ mod tests {
         unsafe { arena.blank(&Blank { buffer: start(0, 4000), length_bytes: 200 }) };
         let zeros: Vec<usize> = bytes(&arena).iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at).collect();
         assert_eq!(zeros, (4000..4200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn there_are_zeros_for_the_largest_sub_job() {
+        let arena = Arena::new(1).unwrap();
+        let zeros = arena.pointer(BufferStart::ZEROES, 1 << 20);
+        // SAFETY: the pointer is good for so many bytes, and nobody can write them.
+        assert!(unsafe { std::slice::from_raw_parts(zeros, 1 << 20) }.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "outside the 1048576 zeros")]
+    fn more_zeros_than_there_are_is_a_programmers_error() {
+        let _ = Arena::new(1).unwrap().pointer(BufferStart::ZEROES, (1 << 20) + 512);
     }
 
     #[test]

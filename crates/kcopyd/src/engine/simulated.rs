@@ -9,6 +9,7 @@ mod random;
 
 use std::mem;
 use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -64,7 +65,7 @@ struct Running {
 }
 
 /// Executes chains on simulated disks.
-pub struct SimulatedEngine {
+pub struct Simulated {
     arena: Arc<Arena>,
     devices: Attached<SimulatedDisk>,
     book: InFlight,
@@ -82,11 +83,11 @@ pub struct SimulatedEngine {
     submissions: u64,
 }
 
-impl SimulatedEngine {
+impl Simulated {
     /// An engine on this memory.
     #[must_use]
     pub fn new(arena: Arc<Arena>, options: SimulatedOptions) -> Self {
-        SimulatedEngine {
+        Simulated {
             arena,
             devices: Attached::new(),
             book: InFlight::new(options.steps_max),
@@ -200,15 +201,21 @@ impl SimulatedEngine {
 
     fn perform(&self, step: &Step, verdict: &Verdict) -> StepResult {
         let disk = self.devices.get(step.device);
-        if step.operation == Operation::Flush {
-            return disk.flush(&verdict.end);
-        }
-        let memory = self.arena.pointer(step.buffer, step.length_bytes);
-        // SAFETY: the arena holds the whole buffer, its pages belong to this engine (rule 8), which has one thread.
-        let buffer = unsafe { std::slice::from_raw_parts_mut(memory, step.length_bytes as usize) };
+        let length = step.length_bytes as usize;
         match step.operation {
-            Operation::Read => disk.read(step.offset_bytes, buffer, &verdict.end),
-            _ => disk.write(step.offset_bytes, buffer, &verdict.end),
+            Operation::Read => {
+                let memory = self.arena.pointer(step.buffer, step.length_bytes);
+                // SAFETY: the arena holds the whole buffer, and no other step in flight uses what this one fills: `stage`
+                // has seen to that, and this engine has one thread.
+                disk.read(step.offset_bytes, unsafe { slice::from_raw_parts_mut(memory, length) }, &verdict.end)
+            }
+            Operation::Write => {
+                let memory = self.arena.pointer(step.buffer, step.length_bytes);
+                // SAFETY: the arena holds the whole buffer, and no step in flight fills it: `stage` has seen to that.
+                disk.write(step.offset_bytes, unsafe { slice::from_raw_parts(memory, length) }, &verdict.end)
+            }
+            Operation::Zero => disk.write(step.offset_bytes, &vec![0; length], &verdict.end),
+            Operation::Flush => disk.flush(&verdict.end),
         }
     }
 
@@ -260,14 +267,14 @@ impl SimulatedEngine {
             let first = self.arena.offset_bytes(buffer);
             first..first + length_bytes as usize
         };
-        let uses = chain.steps.iter().map(|step| (range(step.buffer, step.length_bytes), step.operation));
+        let moves = |step: &&Step| matches!(step.operation, Operation::Read | Operation::Write);
+        let uses = chain.steps.iter().filter(moves).map(|step| (range(step.buffer, step.length_bytes), step.operation));
         let blanks = chain.blanks.iter().map(|blank| (range(blank.buffer, blank.length_bytes), Operation::Read));
         for (new_range, new) in uses.chain(blanks) {
-            for step in self.known.iter().filter_map(|(key, _, _)| self.book.step(*key)) {
-                let shared = intersect(&new_range, &range(step.buffer, step.length_bytes));
+            for step in self.known.iter().filter_map(|(key, _, _)| self.book.step(*key)).filter(moves) {
                 let filled = new == Operation::Read || step.operation == Operation::Read;
-                let memory = new != Operation::Flush && step.operation != Operation::Flush;
-                assert!(!(shared && filled && memory), "bytes {new_range:?} of the arena are used by {step:?}");
+                let shared = intersect(&new_range, &range(step.buffer, step.length_bytes));
+                assert!(!(shared && filled), "bytes {new_range:?} of the arena are used by {step:?}");
             }
         }
     }
@@ -277,7 +284,7 @@ fn intersect(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-impl Engine for SimulatedEngine {
+impl Engine for Simulated {
     type Device = SimulatedDisk;
 
     fn attach(&mut self, device: &Arc<SimulatedDisk>) -> Result<DeviceIndex, Error> {
@@ -328,7 +335,7 @@ impl Engine for SimulatedEngine {
     }
 }
 
-impl Drop for SimulatedEngine {
+impl Drop for Simulated {
     /// What was submitted still lands, as it does on a real machine; what waits for a read does not start any more.
     fn drop(&mut self) {
         if thread::panicking() {
@@ -341,5 +348,128 @@ impl Drop for SimulatedEngine {
                 self.perform(step, &running.verdict);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::chain::{Blank, BufferStart};
+
+    const PAGE: u32 = 4096;
+
+    fn engine(options: SimulatedOptions) -> Simulated {
+        Simulated::new(Arc::new(Arena::new(64).unwrap()), options)
+    }
+
+    fn step(operation: Operation, device: DeviceIndex, page: u32) -> Step {
+        let buffer = BufferStart { page, offset_bytes: 0 };
+        Step { operation, device, offset_bytes: u64::from(page * PAGE), length_bytes: PAGE, buffer }
+    }
+
+    fn chain(tag: u64, steps: &[Step]) -> Chain {
+        Chain { tag: ChainTag(tag), steps: steps.into(), blanks: Default::default() }
+    }
+
+    /// Copies 16 pages, one by one, and says in which order the writes came home.
+    fn order_of(options: SimulatedOptions) -> (Vec<u64>, Vec<Event>) {
+        let mut engine = engine(options);
+        let from = engine.attach(&Arc::new(SimulatedDisk::block(1, 1 << 20, 512))).unwrap();
+        let to = engine.attach(&Arc::new(SimulatedDisk::block(2, 1 << 20, 512))).unwrap();
+        for page in 0..16 {
+            engine
+                .stage(chain(page.into(), &[step(Operation::Read, from, page), step(Operation::Write, to, page)]))
+                .unwrap();
+        }
+        let mut completions = Vec::new();
+        while engine.steps() > 0 {
+            engine.submit_and_wait(Wait::UntilWoken, &mut completions);
+        }
+        let writes = completions.iter().filter(|completion| completion.step == 1).map(|completion| completion.tag.0);
+        (writes.collect(), engine.take_log())
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run_and_another_seed_another_order() {
+        let run = |seed| order_of(SimulatedOptions { seed, ..SimulatedOptions::default() });
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7).0, run(8).0);
+        assert_ne!(run(7).0, (0..16).collect::<Vec<_>>(), "requests overtake each other");
+    }
+
+    #[test]
+    fn a_chosen_order_is_the_order() {
+        let last_first: Vec<usize> = (0..16).rev().collect();
+        let choices = SharedChoices::new(Choices::scripted([last_first.clone(), last_first].concat()));
+        let (writes, _) = order_of(SimulatedOptions { order: Order::Chosen(choices), ..SimulatedOptions::default() });
+        // The reads end last first, which starts the writes in that order; of these, too, the last one ends first.
+        assert_eq!(writes, (0..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_order_of_three_writes_is_found() {
+        let mut orders = std::collections::BTreeSet::new();
+        let runs = for_every_choice(|choices| {
+            let order = Order::Chosen(choices.clone());
+            let mut engine = engine(SimulatedOptions { order, ..SimulatedOptions::default() });
+            let to = engine.attach(&Arc::new(SimulatedDisk::block(2, 1 << 20, 512))).unwrap();
+            engine.stage(chain(0, &[0, 1, 2].map(|page| step(Operation::Write, to, page)))).unwrap();
+            let mut completions = Vec::new();
+            (0..3).for_each(|_| engine.submit_and_wait(Wait::UntilWoken, &mut completions));
+            orders.insert(completions.iter().map(|completion| completion.step).collect::<Vec<_>>());
+        });
+        assert_eq!((runs, orders.len()), (6, 6));
+    }
+
+    #[test]
+    fn time_stands_still_until_somebody_waits() {
+        let mut engine = engine(SimulatedOptions::default());
+        let disk = Arc::new(SimulatedDisk::block(1, 1 << 20, 512));
+        disk.inject(Fault::on(Operation::Read, Effect::Delay(3_600_000_000_000)));
+        let device = engine.attach(&disk).unwrap();
+        engine.stage(chain(1, &[step(Operation::Read, device, 0)])).unwrap();
+        let mut completions = Vec::new();
+        engine.submit_and_wait(Wait::No, &mut completions);
+        engine.submit_and_wait(Wait::Until(engine.now() + Duration::from_secs(60)), &mut completions);
+        assert_eq!((completions.len(), engine.now_ns() / 1_000_000_000), (0, 60));
+        engine.submit_and_wait(Wait::UntilWoken, &mut completions);
+        assert_eq!((completions.len(), engine.now_ns() / 1_000_000_000), (1, 3600));
+    }
+
+    #[test]
+    fn a_ring_ends_a_wait_before_time_moves_and_nothing_in_flight_is_no_wait() {
+        let mut engine = engine(SimulatedOptions::default());
+        engine.waker()();
+        let (before, mut completions) = (engine.now_ns(), Vec::new());
+        engine.submit_and_wait(Wait::Until(engine.now() + Duration::from_secs(60)), &mut completions);
+        engine.submit_and_wait(Wait::UntilWoken, &mut completions);
+        assert!(engine.now_ns() - before < 1_000_000);
+        engine.submit_and_wait(Wait::Until(engine.now() + Duration::from_secs(60)), &mut completions);
+        assert!(engine.now_ns() - before > 60_000_000_000, "the ring was one");
+    }
+
+    #[test]
+    fn the_struck_request_is_the_one_of_that_number() {
+        let mut engine = engine(SimulatedOptions::default());
+        let device = engine.attach(&Arc::new(SimulatedDisk::block(1, 1 << 20, 512))).unwrap();
+        engine.strike(2, Effect::Fail(libc::EIO));
+        engine.stage(chain(1, &[0, 1, 2, 3].map(|page| step(Operation::Write, device, page)))).unwrap();
+        let mut completions = Vec::new();
+        while engine.steps() > 0 {
+            engine.submit_and_wait(Wait::UntilWoken, &mut completions);
+        }
+        let failed = |completion: &&Completion| completion.result == StepResult::Failed(libc::EIO);
+        assert_eq!(completions.iter().filter(failed).map(|completion| completion.step).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "are used by")]
+    fn a_page_that_is_being_written_from_cannot_be_filled() {
+        let mut engine = engine(SimulatedOptions::default());
+        let device = engine.attach(&Arc::new(SimulatedDisk::block(1, 1 << 20, 512))).unwrap();
+        engine.stage(chain(1, &[step(Operation::Write, device, 5)])).unwrap();
+        let mut blanking = chain(2, &[step(Operation::Write, device, 6)]);
+        blanking.blanks.push(Blank { buffer: BufferStart { page: 5, offset_bytes: 4000 }, length_bytes: 1 });
+        let _ = engine.stage(blanking);
     }
 }

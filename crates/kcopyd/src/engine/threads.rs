@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use workers::{Request, Workers};
 
 /// Executes chains on worker threads.
-pub struct ThreadsEngine {
+pub struct Threads {
     // First, so that the workers have ended before the memory that they work on is given back (rule 9).
     workers: Workers,
     arena: Arc<Arena>,
@@ -31,7 +31,7 @@ pub struct ThreadsEngine {
     submissions: u64,
 }
 
-impl ThreadsEngine {
+impl Threads {
     /// An engine on this memory. The reason says why it was chosen.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl ThreadsEngine {
             let refused = Error::new(ErrorKind::EngineUnavailable, format!("no worker thread can be started: {error}"));
             Error { errno: error.raw_os_error(), ..refused }
         })?;
-        Ok(ThreadsEngine {
+        Ok(Threads {
             workers,
             arena,
             devices: Attached::new(),
@@ -56,8 +56,8 @@ impl ThreadsEngine {
     fn request(&self, slot: Slot, index: usize) -> Request {
         let step = &self.book.chain(slot).steps[index];
         let memory = match step.operation {
-            // A flush moves nothing; what its step says of memory is not looked at.
-            Operation::Flush => ptr::null_mut(),
+            // These move nothing; what their steps say of memory is not looked at.
+            Operation::Zero | Operation::Flush => ptr::null_mut(),
             Operation::Read | Operation::Write => self.arena.pointer(step.buffer, step.length_bytes),
         };
         Request {
@@ -106,7 +106,7 @@ impl ThreadsEngine {
     }
 }
 
-impl Engine for ThreadsEngine {
+impl Engine for Threads {
     type Device = Device;
 
     fn attach(&mut self, device: &Arc<Device>) -> Result<DeviceIndex, Error> {

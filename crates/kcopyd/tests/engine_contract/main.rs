@@ -42,6 +42,8 @@ macro_rules! contract {
             rule_9_drop_starts_nothing
             p18_a_failed_flush_stays_failed
             p33_a_detached_device_is_let_go
+            zeroes_can_be_written_from
+            a_zero_step_zeroes_its_range_or_fails
         );
     };
 }
@@ -59,7 +61,7 @@ macro_rules! waking {
     };
 }
 
-contract!(simulated_engine, crate::simulated::Simulated);
-contract!(threads_direct, crate::real::Threads<crate::real::DirectFiles>);
-contract!(threads_buffered, crate::real::Threads<crate::real::BufferedFiles>);
-waking!(threads_waking, crate::real::Threads<crate::real::BufferedFiles>);
+contract!(simulated_engine, crate::simulated::SimulatedDisks);
+contract!(threads_direct, crate::real::ThreadsOnFiles<crate::real::DirectFiles>);
+contract!(threads_buffered, crate::real::ThreadsOnFiles<crate::real::BufferedFiles>);
+waking!(threads_waking, crate::real::ThreadsOnFiles<crate::real::BufferedFiles>);

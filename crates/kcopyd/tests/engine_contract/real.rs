@@ -9,7 +9,7 @@ use std::sync::{Arc, Once};
 
 use kcopyd::engine::arena::Arena;
 use kcopyd::engine::device::{Access, Device, DeviceOptions, Direct};
-use kcopyd::engine::threads::ThreadsEngine;
+use kcopyd::engine::threads::Threads;
 use tempfile::TempDir;
 
 use crate::fixture::{Faulty, Fixture};
@@ -107,20 +107,20 @@ fn limit_files() {
 }
 
 /// The threads engine on files.
-pub struct Threads<W: Way> {
+pub struct ThreadsOnFiles<W: Way> {
     files: Files,
     way: PhantomData<W>,
 }
 
-impl<W: Way> Fixture for Threads<W> {
-    type Engine = ThreadsEngine;
+impl<W: Way> Fixture for ThreadsOnFiles<W> {
+    type Engine = Threads;
 
     fn new() -> Self {
-        Threads { files: Files::new(W::DIRECT), way: PhantomData }
+        ThreadsOnFiles { files: Files::new(W::DIRECT), way: PhantomData }
     }
 
-    fn engine(&self, arena: Arc<Arena>) -> ThreadsEngine {
-        ThreadsEngine::new(arena, "the contract is tested").expect("a thread can be started")
+    fn engine(&self, arena: Arc<Arena>) -> Threads {
+        Threads::new(arena, "the contract is tested").expect("a thread can be started")
     }
 
     fn device(&self, bytes: &[u8]) -> Arc<Device> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kcopyd::copy::chain::{Blank, BufferStart, Operation, Step, StepResult};
-use kcopyd::copy::limits::{CHAIN_STEPS_MAX, ENGINE_STEPS_MAX};
+use kcopyd::copy::limits::{CHAIN_STEPS_MAX, ENGINE_STEPS_MAX, SECTOR_BYTES, SUB_JOB_SECTORS_MAX};
 use kcopyd::engine::simulated::Random;
 use kcopyd::engine::{Engine, Wait};
 
@@ -325,5 +325,42 @@ pub fn p33_a_detached_device_is_let_go<F: Fixture>() {
         laboratory.run([chain(tag, steps)]);
         laboratory.engine.detach(index);
         assert_eq!(Arc::strong_count(&device), 1, "round {tag}");
+    }
+}
+
+/// The engine's own zeros arrive at every destination of a chain, as many as a sub-job can have.
+pub fn zeroes_can_be_written_from<F: Fixture>() {
+    let mut laboratory = Laboratory::<F>::new(1);
+    let length = (SUB_JOB_SECTORS_MAX * SECTOR_BYTES) as u32;
+    let old = pattern(1, length as usize + 2 * PAGE as usize);
+    let copies = [laboratory.device(&old), laboratory.device(&old)];
+    let writes = copies
+        .each_ref()
+        .map(|(_, index)| Step { buffer: BufferStart::ZEROES, ..write(*index, u64::from(PAGE), length, 0) });
+    laboratory.run([chain(1, writes)]);
+    assert_eq!(laboratory.results_of(1), [Done(length), Done(length)]);
+    let page = PAGE as usize;
+    let expected = [&old[..page], &vec![0; length as usize], &old[page + length as usize..]].concat();
+    for (copy, _) in &copies {
+        assert!(laboratory.bytes(copy, old.len()) == expected);
+    }
+}
+
+/// A range is zero, and nothing but that range, if the step says so; otherwise nothing has changed.
+pub fn a_zero_step_zeroes_its_range_or_fails<F: Fixture>() {
+    let mut laboratory = Laboratory::<F>::new(1);
+    let old = pattern(1, 16 * PAGE as usize);
+    let (copy, destination) = laboratory.device(&old);
+    let zero = Step { operation: Operation::Zero, ..write(destination, 2 * u64::from(PAGE), 8 * PAGE, 0) };
+    laboratory.run([chain(1, [zero])]);
+    let page = PAGE as usize;
+    let zeroed = [&old[..2 * page], &vec![0; 8 * page], &old[10 * page..]].concat();
+    match laboratory.results_of(1)[..] {
+        [Done(length)] => assert!(length == 8 * PAGE && laboratory.bytes(&copy, old.len()) == zeroed),
+        [Failed(errno)] => {
+            println!("this file system does not zero ranges: errno {errno}");
+            assert!(laboratory.bytes(&copy, old.len()) == old);
+        }
+        ref other => panic!("{other:?}"),
     }
 }

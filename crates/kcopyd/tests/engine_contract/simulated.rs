@@ -7,16 +7,16 @@ use std::sync::Arc;
 use kcopyd::copy::chain::Operation;
 use kcopyd::copy::limits::SECTOR_BYTES;
 use kcopyd::engine::arena::Arena;
-use kcopyd::engine::simulated::{Effect, Fault, SimulatedDisk, SimulatedEngine, SimulatedOptions};
+use kcopyd::engine::simulated::{Effect, Fault, Simulated, SimulatedDisk, SimulatedOptions};
 
 use crate::fixture::{Faulty, Fixture};
 
 /// Every disk gets a number of its own, every engine a seed.
-pub struct Simulated {
+pub struct SimulatedDisks {
     next: Cell<u64>,
 }
 
-impl Simulated {
+impl SimulatedDisks {
     fn number(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
     }
@@ -28,15 +28,15 @@ impl Simulated {
     }
 }
 
-impl Fixture for Simulated {
-    type Engine = SimulatedEngine;
+impl Fixture for SimulatedDisks {
+    type Engine = Simulated;
 
     fn new() -> Self {
-        Simulated { next: Cell::new(1) }
+        SimulatedDisks { next: Cell::new(1) }
     }
 
-    fn engine(&self, arena: Arc<Arena>) -> SimulatedEngine {
-        SimulatedEngine::new(arena, SimulatedOptions { seed: self.number(), ..SimulatedOptions::default() })
+    fn engine(&self, arena: Arc<Arena>) -> Simulated {
+        Simulated::new(arena, SimulatedOptions { seed: self.number(), ..SimulatedOptions::default() })
     }
 
     fn device(&self, bytes: &[u8]) -> Arc<SimulatedDisk> {
