@@ -7,15 +7,30 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+/// Held for writing while a child is being started.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// While this is held no other test of this binary starts a child. Between fork and exec a child has every descriptor of this
+/// process, so what one test closes can stay held by another test's child for a moment. Running a command meanwhile would
+/// wait for itself.
+pub fn nothing_starts() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a command, no longer than 30 seconds: with a stuck device even `losetup -a` never returns.
 pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Output {
     let mut command = Command::new("timeout");
     command.arg("30").arg(program).args(arguments);
-    command.output().unwrap_or_else(|error| panic!("{program} cannot be run: {error}"))
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn().unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+    drop(starting);
+    child.wait_with_output().unwrap_or_else(|error| panic!("{program} cannot be waited for: {error}"))
 }
 
 /// The same for a command that must succeed; what it printed, without the last newline.

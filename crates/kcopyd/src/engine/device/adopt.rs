@@ -7,11 +7,11 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat};
 use rustix::io::Errno;
 
 use super::look::{access_flags, kind_of, path_behind, reopen};
-use super::measure::{self, DirectSupport, DirectUnits};
+use super::measure::{self, DirectSupport};
 use super::open::keep_to_the_edges;
 use super::options::Access;
 use super::{Device, Parts, Way, refusal};
-use crate::copy::limits::{PAGE_BYTES, SECTOR_BYTES};
+use crate::copy::limits::PAGE_BYTES;
 use crate::copy::region::DeviceKind;
 use crate::error::{Error, ErrorKind};
 
@@ -25,11 +25,12 @@ pub(super) fn adopt(descriptor: RawFd, access: Access) -> Result<Device, Error> 
     let stat = fstat(&main).map_err(unknown)?;
     let kind = kind_of(&stat).map_err(|error| error.at_path(&path))?;
     let way = if flags.contains(OFlags::DIRECT) {
-        Way::direct(main.as_fd(), kind, units(measure::direct_support(main.as_fd(), &stat, kind)))
+        Way::direct(main.as_fd(), kind, unit_bytes(measure::direct_support(main.as_fd(), &stat, kind)))
     } else {
-        Way { units: None, reason: "buffered, because the descriptor was not opened with O_DIRECT".into() }
+        Way { direct_unit_bytes: None, reason: "buffered, because the descriptor was not opened with O_DIRECT".into() }
     };
-    let buffered = if kind == DeviceKind::File && way.units.is_some() { open_buffered(main.as_fd(), access) } else { None };
+    let buffered =
+        if kind == DeviceKind::File && way.direct_unit_bytes.is_some() { open_buffered(main.as_fd(), access) } else { None };
     let parts = Parts { path: path.clone(), access, kind, stat, main, buffered, parent_directory: None, way };
     Device::assemble(parts).map_err(|error| error.at_path(path))
 }
@@ -39,11 +40,12 @@ fn duplicate(descriptor: RawFd) -> Result<OwnedFd, Error> {
     // SAFETY: the kernel checks the number; one that is not open is answered with EBADF.
     let answer = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
     if answer < 0 {
-        let advice = match refusal::last_errno() {
+        let errno = refusal::last_errno();
+        let advice = match errno {
             Errno::BADF => "the descriptor is not open",
             _ => "the descriptor cannot be duplicated: raise the limit of open files (ulimit -n), or use fewer at once",
         };
-        return Err(refusal::system(refusal::last_errno(), "fcntl", advice));
+        return Err(refusal::system(errno, "fcntl", advice));
     }
     // SAFETY: the kernel has just made this descriptor for us, and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(answer) })
@@ -68,11 +70,11 @@ fn refuse_unsuitable(flags: OFlags, access: Access) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Access, context))
 }
 
-/// The caller has opened it direct, so it is: where the units are not known they are taken to be the largest.
-fn units(support: DirectSupport) -> DirectUnits {
+/// The caller has opened it direct, so it is: where the unit is not known it is taken to be a page.
+fn unit_bytes(support: DirectSupport) -> u32 {
     match support {
-        DirectSupport::In(units) => units,
-        DirectSupport::Not => DirectUnits { transfer_bytes: PAGE_BYTES as u32, memory_bytes: SECTOR_BYTES as u32 },
+        DirectSupport::InUnitsOf(unit_bytes) => unit_bytes,
+        DirectSupport::Not => PAGE_BYTES as u32,
     }
 }
 

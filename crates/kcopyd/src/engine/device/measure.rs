@@ -18,21 +18,12 @@ const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
 const BLKGETDISKSEQ: Opcode = opcode::read::<u64>(0x12, 128);
 const BLKROGET: Opcode = opcode::none(0x12, 94);
 
-/// The units of direct I/O, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DirectUnits {
-    /// Of offsets and lengths.
-    pub(super) transfer_bytes: u32,
-    /// Of addresses in memory.
-    pub(super) memory_bytes: u32,
-}
-
 /// What is known of direct I/O before it is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DirectSupport {
-    /// It works in these units.
-    In(DirectUnits),
-    /// It does not work, or not in units that can be kept to.
+    /// It works in units of so many bytes, from any page in memory.
+    InUnitsOf(u32),
+    /// It does not work, or not so.
     Not,
 }
 
@@ -84,10 +75,9 @@ pub(super) fn blocks(of: BorrowedFd<'_>) -> Result<Blocks, Error> {
 }
 
 /// The blocks of a file: the units of direct I/O as far as a sector or a page, and what the file system likes to move.
-pub(super) fn blocks_of_file(stat: &Stat, units: Option<DirectUnits>) -> Blocks {
+pub(super) fn blocks_of_file(stat: &Stat, direct_unit_bytes: Option<u32>) -> Blocks {
     let sector_bytes = SECTOR_BYTES as u32;
-    let logical_bytes =
-        units.map_or(sector_bytes, |units| units.transfer_bytes.clamp(sector_bytes, LOGICAL_BLOCK_BYTES_MAX));
+    let logical_bytes = direct_unit_bytes.map_or(sector_bytes, |unit| unit.clamp(sector_bytes, LOGICAL_BLOCK_BYTES_MAX));
     let preferred_bytes = u32::try_from(stat.st_blksize).unwrap_or(logical_bytes);
     Blocks { logical_bytes, physical_bytes: preferred_bytes.max(logical_bytes) }
 }
@@ -106,13 +96,13 @@ pub(super) fn direct_support(of: BorrowedFd<'_>, stat: &Stat, kind: DeviceKind) 
     let logical_bytes = || Page::of(beneath(stat, kind)).logical_block_bytes().unwrap_or(PAGE_BYTES as u32);
     let said = statx(of, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
     let said = said.filter(|answer| answer.stx_mask & StatxFlags::DIOALIGN.bits() != 0);
-    let (transfer_bytes, memory_bytes) = match said {
+    let (unit_bytes, memory_bytes) = match said {
         Some(answer) => (answer.stx_dio_offset_align, answer.stx_dio_mem_align),
         None => (logical_bytes(), SECTOR_BYTES as u32),
     };
-    // The pool is made of pages, so no address in it is aligned to more.
-    let kept = transfer_bytes.is_power_of_two() && memory_bytes.is_power_of_two() && u64::from(memory_bytes) <= PAGE_BYTES;
-    if kept { DirectSupport::In(DirectUnits { transfer_bytes, memory_bytes }) } else { DirectSupport::Not }
+    // Transfers begin at pages of the pool, so an address that must be aligned to more cannot be had.
+    let kept = unit_bytes.is_power_of_two() && memory_bytes.is_power_of_two() && u64::from(memory_bytes) <= PAGE_BYTES;
+    if kept { DirectSupport::InUnitsOf(unit_bytes) } else { DirectSupport::Not }
 }
 
 /// Who grants or refuses direct I/O: the device, or a file's file system by name where that is worth a word.

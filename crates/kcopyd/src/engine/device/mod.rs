@@ -21,7 +21,7 @@ use rustix::fs::Stat;
 use crate::copy::limits::PAGE_BYTES;
 use crate::copy::region::{DeviceKind, Geometry, Identity, Unaligned};
 use crate::error::Error;
-use measure::{Blocks, DirectUnits};
+use measure::Blocks;
 
 pub use in_use::Use;
 pub use options::{Access, Create, DeviceOptions, Direct, Exclusive, Expect};
@@ -40,8 +40,8 @@ pub enum Route {
 pub struct Queue {
     /// The largest request that the kernel does not split, in bytes.
     pub request_bytes_max: u64,
-    /// How many requests the queue holds.
-    pub requests_max: u32,
+    /// How many requests the queue holds; devices built upon others have none of their own.
+    pub requests_max: Option<u32>,
     /// Whether it has a head to move.
     pub rotational: bool,
 }
@@ -68,15 +68,14 @@ pub struct Device {
 /// Whether transfers go past the page cache, in which units, and why, in words.
 #[derive(Debug)]
 struct Way {
-    units: Option<DirectUnits>,
+    direct_unit_bytes: Option<u32>,
     reason: String,
 }
 
 impl Way {
-    fn direct(of: BorrowedFd<'_>, kind: DeviceKind, units: DirectUnits) -> Way {
-        let reason =
-            format!("direct: {} takes O_DIRECT in units of {} bytes", measure::grantor_name(of, kind), units.transfer_bytes);
-        Way { units: Some(units), reason }
+    fn direct(of: BorrowedFd<'_>, kind: DeviceKind, unit_bytes: u32) -> Way {
+        let reason = format!("direct: {} takes O_DIRECT in units of {} bytes", measure::grantor_name(of, kind), unit_bytes);
+        Way { direct_unit_bytes: Some(unit_bytes), reason }
     }
 }
 
@@ -108,7 +107,8 @@ impl Device {
     }
 
     /// Takes a descriptor of the caller's: duplicates it and uses it with the flags it has (P29). It is never locked, and
-    /// direct only if it was opened so.
+    /// direct only if it was opened so. (POSIX record locks, `F_SETLK`, are lost when a process closes any descriptor of the
+    /// file: a caller that holds one loses it when this device is dropped.)
     ///
     /// # Errors
     /// `Access` for O_APPEND, O_PATH and the wrong access mode, `UnsupportedDevice` as for `open`, and system errors: EBADF
@@ -126,7 +126,7 @@ impl Device {
         }
         let blocks = match parts.kind {
             DeviceKind::Block => measure::blocks(main)?,
-            DeviceKind::File => measure::blocks_of_file(&parts.stat, parts.way.units),
+            DeviceKind::File => measure::blocks_of_file(&parts.stat, parts.way.direct_unit_bytes),
         };
         let geometry = Geometry {
             kind: parts.kind,
@@ -200,7 +200,7 @@ impl Device {
     /// Whether aligned transfers go past the page cache.
     #[must_use]
     pub fn direct(&self) -> bool {
-        self.way.units.is_some()
+        self.way.direct_unit_bytes.is_some()
     }
 
     /// Why it is direct or is not, in words for a person.
@@ -271,13 +271,6 @@ impl Device {
         measure::disk_sequence(self.main.as_fd())
     }
 
-    /// What addresses in memory must be multiples of on the direct way, in bytes, at most a page: mostly 512 or less, 4096
-    /// above an encrypted disk with such sectors. 1 if the device is buffered altogether.
-    #[must_use]
-    pub fn memory_alignment_bytes(&self) -> u32 {
-        self.way.units.map_or(1, |units| units.memory_bytes)
-    }
-
     /// Who else uses a block device, its disk or its partitions, as far as this mount namespace shows.
     #[must_use]
     pub fn uses(&self) -> Vec<Use> {
@@ -304,17 +297,15 @@ impl Parts {
     /// With logical blocks of 512 bytes: 512 for a direct block device, 4096 for a direct file, because a page of the page
     /// cache must not be written both ways; 1 for anything buffered.
     fn direct_alignment_bytes(&self, logical_block_bytes: u32) -> u32 {
-        match (self.way.units, self.kind) {
+        match (self.way.direct_unit_bytes, self.kind) {
             (None, _) => 1,
             (Some(_), DeviceKind::Block) => logical_block_bytes,
-            (Some(units), DeviceKind::File) => {
-                units.transfer_bytes.max(rustix::param::page_size() as u32).max(PAGE_BYTES as u32)
-            }
+            (Some(unit), DeviceKind::File) => unit.max(rustix::param::page_size() as u32).max(PAGE_BYTES as u32),
         }
     }
 
     fn unaligned(&self) -> Unaligned {
-        let buffered = self.kind == DeviceKind::File && (self.buffered.is_some() || self.way.units.is_none());
+        let buffered = self.kind == DeviceKind::File && (self.buffered.is_some() || self.way.direct_unit_bytes.is_none());
         if buffered { Unaligned::Buffered } else { Unaligned::Refused }
     }
 }

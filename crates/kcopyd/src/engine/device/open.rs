@@ -31,7 +31,11 @@ pub(super) fn open(path: &Path, options: &DeviceOptions) -> Result<Device, Error
         flags |= OFlags::EXCL;
     }
     let (main, way) = open_main(&look, kind, options, flags)?;
-    let buffered = if kind == DeviceKind::File && way.units.is_some() { Some(open_buffered(&look, options)?) } else { None };
+    let buffered = if kind == DeviceKind::File && way.direct_unit_bytes.is_some() {
+        Some(open_buffered(&look, options)?)
+    } else {
+        None
+    };
     if held && kind == DeviceKind::File {
         lock::hold_file(main.as_fd(), buffered.as_ref().map(AsFd::as_fd), options.access)?;
     }
@@ -57,8 +61,8 @@ fn open_main(look: &Look, kind: DeviceKind, options: &DeviceOptions, flags: OFla
     let descriptor = look.descriptor.as_fd();
     let reason = match (options.direct, measure::direct_support(descriptor, &look.stat, kind)) {
         (Direct::Never, _) => "buffered, as was asked".into(),
-        (_, DirectSupport::In(units)) => match reopen(descriptor, flags | OFlags::DIRECT) {
-            Ok(main) => return Ok((main, Way::direct(descriptor, kind, units))),
+        (_, DirectSupport::InUnitsOf(unit_bytes)) => match reopen(descriptor, flags | OFlags::DIRECT) {
+            Ok(main) => return Ok((main, Way::direct(descriptor, kind, unit_bytes))),
             Err(Errno::INVAL) => format!("buffered, because {} refuses O_DIRECT", measure::grantor_name(descriptor, kind)),
             Err(errno) => return Err(of_open(errno)),
         },
@@ -68,7 +72,7 @@ fn open_main(look: &Look, kind: DeviceKind, options: &DeviceOptions, flags: OFla
         let advice = format!("direct I/O was asked for and cannot be had ({reason}): open it with direct: 'auto'");
         return Err(refusal::system(Errno::INVAL, "open", advice));
     }
-    Ok((reopen(descriptor, flags).map_err(of_open)?, Way { units: None, reason }))
+    Ok((reopen(descriptor, flags).map_err(of_open)?, Way { direct_unit_bytes: None, reason }))
 }
 
 /// Opens a second description of a file, through the page cache, for what direct I/O cannot do.

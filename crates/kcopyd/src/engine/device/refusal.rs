@@ -67,7 +67,9 @@ fn permission(stat: &Stat, access: Access) -> String {
         Access::ReadWrite => "read and write",
     };
     let (user, group, mode) = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);
-    format!("this user may not {wish} it (owner {user}, group {group}, mode {mode:04o}): run as root, or join the group")
+    format!(
+        "this user may not {wish} it (owner {user}, group {group}, mode {mode:04o}): run as root, or as a member of its group"
+    )
 }
 
 fn in_plain_words(errno: Errno) -> String {
