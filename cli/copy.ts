@@ -1,0 +1,120 @@
+// `kcopyd copy`: opens the devices, runs one job, shows its progress, says what came of it. How that is said is in report.ts
+// and explain.ts; what may be copied where is the package's to decide.
+import { KcopydError, type Outcome, type Progress } from '../index.js';
+import { Abort } from './abort.js';
+import type { CopyArguments } from './arguments.js';
+import { ProgressBar } from './bar.js';
+import { EXIT_COMPLETE, EXIT_FAILED, EXIT_SIGNALS } from './exit_codes.js';
+import { exitCodeOf, explain } from './explain.js';
+import { type Ending, outcomeLines } from './report.js';
+import { Setup } from './setup.js';
+import { complain, print, printJson } from './streams.js';
+
+/** Copies as asked for; the exit code. */
+export async function copy(args: CopyArguments): Promise<number> {
+  const show = args.json ? new JsonShow() : new TerminalShow();
+  const abort = new Abort(() => show.stop());
+  const setup = new Setup(args);
+  try {
+    await setup.open(abort.signal);
+    const ending = await runJob(args, setup, show, abort.signal);
+    return show.ended(setup, ending, exitCode(ending.outcome, abort));
+  } catch (error) {
+    if (!(error instanceof KcopydError)) throw error;
+    const refused = abort.by === undefined ? exitCodeOf(error) : EXIT_SIGNALS[abort.by];
+    const text = abort.by === undefined ? explain(error, setup.asked) : 'aborted before anything was copied';
+    return show.refused(error, text, refused);
+  } finally {
+    abort.stop();
+    await setup.close();
+  }
+}
+
+/** An outcome, whether it resolved or not; rejects if there is none. */
+async function runJob(args: CopyArguments, setup: Setup, show: Show, signal: AbortSignal): Promise<Ending> {
+  const { ignoreErrors, flush } = args;
+  show.started(setup);
+  const onProgress = (progress: Progress): void => show.progress(progress);
+  const options = { ignoreErrors, flush, signal, ...(show.watches && { onProgress }) };
+  try {
+    return { outcome: await setup.client.copy(setup.from, setup.to, options), aborted: false };
+  } catch (error) {
+    if (!(error instanceof KcopydError) || !error.outcome) throw error;
+    return { outcome: error.outcome, aborted: error.code === 'ABORT_ERR' };
+  } finally {
+    show.stop();
+  }
+}
+
+/** A job that was complete before an abort took effect is complete. */
+function exitCode(outcome: Outcome, abort: Abort): number {
+  if (outcome.destinations.every(({ ok }) => ok)) return EXIT_COMPLETE;
+  return abort.by === undefined ? EXIT_FAILED : EXIT_SIGNALS[abort.by];
+}
+
+/** How a copy is shown while it runs and when it has ended. */
+interface Show {
+  /** Whether progress is wanted at all. */
+  readonly watches: boolean;
+  started(setup: Setup): void;
+  progress(progress: Progress): void;
+  /** Leaves the terminal as it was. */
+  stop(): void;
+  ended(setup: Setup, ending: Ending, exitCode: number): number;
+  refused(error: KcopydError, text: string, exitCode: number): number;
+}
+
+/** For a person: a bar on standard error if that is a terminal, the report on standard output. */
+class TerminalShow implements Show {
+  readonly watches: boolean = process.stderr.isTTY === true;
+  #bar: ProgressBar | undefined;
+
+  started(setup: Setup): void {
+    if (this.watches) this.#bar = new ProgressBar(setup.sectorsTotal);
+  }
+
+  progress(progress: Progress): void {
+    this.#bar?.update(progress);
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  }
+
+  ended(setup: Setup, ending: Ending, exitCode: number): number {
+    for (const line of outcomeLines(setup.plan, ending)) print(line);
+    return exitCode;
+  }
+
+  refused(_error: KcopydError, text: string, exitCode: number): number {
+    complain(text);
+    return exitCode;
+  }
+}
+
+/** For a program: newline-delimited JSON on standard output. */
+class JsonShow implements Show {
+  readonly watches: boolean = true;
+
+  started({ plan, sectorsTotal }: Setup): void {
+    printJson({ type: 'start', ...plan, sectorsTotal });
+  }
+
+  progress(progress: Progress): void {
+    printJson({ type: 'progress', ...progress });
+  }
+
+  stop(): void {}
+
+  ended({ plan }: Setup, { outcome, aborted }: Ending, exitCode: number): number {
+    const destinations = outcome.destinations.map((state, index) => ({ path: plan.destinations[index], ...state }));
+    printJson({ type: 'outcome', complete: exitCode === EXIT_COMPLETE, aborted, ...outcome, destinations });
+    return exitCode;
+  }
+
+  refused({ code, path, destination }: KcopydError, message: string, exitCode: number): number {
+    printJson({ type: 'error', code, message, path: path ?? null, destination: destination ?? null });
+    return exitCode;
+  }
+}
