@@ -18,6 +18,7 @@ const config: ViteUserConfig = defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/vm/**'],
     pool: 'forks',
+    reporters: ['default', './test/support/skips.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     server: { deps: { external: [/\/dist\//] } },

@@ -116,7 +116,11 @@ function describeCopy(command: Command, found: (command: CopyArguments) => void)
       if (destinations.length > DESTINATIONS_MAX) {
         command.error(`error: ${destinations.length} destinations: at most ${DESTINATIONS_MAX} are written at a time`);
       }
-      const { ignoreErrors = false, create = false, json = false } = options;
+      const [ignoreErrors, create, json] = [
+        options.ignoreErrors ?? false,
+        options.create ?? false,
+        options.json ?? false,
+      ];
       found({ ...options, command: 'copy', source, destinations, ignoreErrors, create, json });
     });
 }
@@ -134,7 +138,7 @@ function describeInfo(command: Command, found: (command: InfoArguments) => void)
     .argument('<devices...>', 'block devices or files')
     .option('--json', 'print newline-delimited JSON, one object a device')
     .addHelpText('after', INFO_HELP)
-    .action((devices: string[], { json = false }: { json?: true }) => found({ command: 'info', devices, json }));
+    .action((devices: string[], { json }: { json?: true }) => found({ command: 'info', devices, json: json ?? false }));
 }
 
 function sectors(flags: string, description: string): Option {

@@ -1,0 +1,17 @@
+// A reporter for vitest that says at the end of a run what was skipped and why, once per reason: a skip is never silent.
+import type { Reporter, TestModule } from 'vitest/node';
+
+export default class Skips implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    const counts = new Map<string, number>();
+    for (const module of modules) {
+      for (const test of module.children.allTests('skipped')) {
+        const result = test.result();
+        const reason = (result.state === 'skipped' && result.note) || 'no reason given';
+        counts.set(reason, (counts.get(reason) ?? 0) + 1);
+      }
+    }
+    for (const [reason, count] of counts)
+      console.log(`   Skipped  ${count} ${count === 1 ? 'test' : 'tests'}: ${reason}`);
+  }
+}
