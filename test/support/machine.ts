@@ -100,14 +100,14 @@ function onPath(name: string): boolean {
   });
 }
 
-/** The directory for temporary files: in memory where there is room for them, so that tests measure us and not a disk. */
-export function fastDirectory(): string {
+/** A directory for temporary files: in memory where there is room, so that tests measure us and not a disk. */
+export function fastDirectory(roomBytes: number = 1 << 30): string {
   const memory = '/dev/shm';
   try {
     accessSync(memory, constants.W_OK);
     const { type, bavail, bsize } = statfsSync(memory);
     // Containers often have 64 MiB there, too little for a few images.
-    if (type === TMPFS_MAGIC && bavail * bsize >= 1 << 30) return memory;
+    if (type === TMPFS_MAGIC && bavail * bsize >= roomBytes) return memory;
   } catch {
     // Not there: the ordinary place will do.
   }

@@ -10,7 +10,7 @@ export interface Fixtures {
 
 export const test: TestAPI<Fixtures> = base.extend<Fixtures>({
   workshop: async ({ skip }, use) => {
-    const workshop = new Workshop((reason) => skip(reason));
+    const workshop = new Workshop({ unavailable: (reason) => skip(reason) });
     try {
       await use(workshop);
     } finally {

@@ -3,7 +3,8 @@
 // nothing of kcopyd, nor of the test runner.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { output, runSync } from './command.js';
 import { type Fault, FaultyFile } from './faulty.js';
 import { type Facility, fastDirectory, hasLoop, hasMount, hasNbd } from './machine.js';
@@ -33,6 +34,13 @@ export interface LoopDevice {
   detach(): Promise<void>;
 }
 
+export interface WorkshopOptions {
+  /** Called, and must throw, when the machine does not allow what is asked for. Default: throws an Error with the reason. */
+  readonly unavailable?: (reason: string) => never;
+  /** How much room the workshop's directory must have, in bytes. Default 1 GiB. */
+  readonly roomBytes?: number;
+}
+
 /** Something that must be cleared away. */
 interface Cleanup {
   readonly late: () => void;
@@ -51,10 +59,9 @@ export class Workshop {
   readonly #atExit: () => void;
   #made = 0;
 
-  /** `unavailable` is called, and must throw, when the machine does not allow what is asked for. */
-  constructor(unavailable: (reason: string) => never = refuse) {
+  constructor({ unavailable = refuse, roomBytes }: WorkshopOptions = {}) {
     this.#unavailable = unavailable;
-    this.directory = mkdtempSync(join(fastDirectory(), `${PREFIX}${process.pid}-`));
+    this.directory = mkdtempSync(join(fastDirectory(roomBytes), `${PREFIX}${process.pid}-`));
     this.#atExit = () => this.#clearLate();
     process.on('exit', this.#atExit);
   }
@@ -177,18 +184,19 @@ function refuse(reason: string): never {
 
 /** Clears away what processes that were killed have left behind: their directories, and the loop devices and mounts in them. */
 export async function sweep(): Promise<string[]> {
-  const top = fastDirectory();
-  const dead = readdirSync(top).filter((name) => {
-    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
-    return pid !== undefined && !isAlive(Number(pid));
-  });
-  for (const name of dead) {
-    const directory = join(top, name);
+  const left: string[] = [];
+  for (const top of new Set([fastDirectory(), tmpdir()])) {
+    for (const name of readdirSync(top)) {
+      const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
+      if (pid !== undefined && !isAlive(Number(pid))) left.push(join(top, name));
+    }
+  }
+  for (const directory of left) {
     for (const point of mountsUnder(directory)) runSync('umount', ['--lazy', point]);
     for (const device of loopsUnder(directory)) runSync('losetup', ['--detach', device]);
     rmSync(directory, { recursive: true, force: true });
   }
-  return dead;
+  return left;
 }
 
 function isAlive(pid: number): boolean {
@@ -209,7 +217,7 @@ function mountsUnder(directory: string): string[] {
 
 function loopsUnder(directory: string): string[] {
   const loops = readdirSync('/sys/block').filter((name) => name.startsWith('loop'));
-  return loops.filter((name) => backingFile(name).startsWith(`${directory}/`)).map((name) => `/dev/${basename(name)}`);
+  return loops.filter((name) => backingFile(name).startsWith(`${directory}/`)).map((name) => `/dev/${name}`);
 }
 
 function backingFile(loop: string): string {
