@@ -2,8 +2,7 @@
 //!
 //! [`copy`] is the mind, [`engine`] the hands, [`client`] joins them on a thread of its own.
 
-// The client joins the mind and the hands as soon as both engines are in the house.
-//HOLD pub mod client;
+pub mod client;
 pub mod copy;
 pub mod engine;
 pub mod error;

@@ -4,16 +4,19 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use super::attachments::Attachments;
 use super::post::{Command, More, Post, Submission};
-use super::{Checked, Finished};
+use super::{Checked, Finished, clock};
 use crate::copy::chain::{Completion, DeviceIndex};
 use crate::copy::job::{Job, JobParts};
+use crate::copy::limits::THROTTLE_LOOK;
 use crate::copy::outcome::Outcome;
 use crate::copy::scheduler::Scheduler;
+use crate::copy::throttle::Now;
 use crate::engine::device::Device;
-use crate::engine::{Engine, Wait, select, signals};
+use crate::engine::{Engine, Wait, select};
 use crate::error::Error;
 
 struct Desk<'post> {
@@ -21,12 +24,20 @@ struct Desk<'post> {
     scheduler: Scheduler,
     engine: Box<dyn Engine<Device = Device>>,
     attachments: Attachments,
+    throttled: Throttled,
     commands: VecDeque<Command>,
     completions: Vec<Completion>,
     finished: Vec<Finished>,
     /// The job that is on its way from a command to the scheduler: token, length, destinations. Should that break, it is
     /// known to nobody else.
     arriving: Option<(u64, u64, usize)>,
+}
+
+/// Whether time matters to the scheduler; if not, the clock is not read.
+#[derive(Clone, Copy, PartialEq)]
+enum Throttled {
+    Yes,
+    No,
 }
 
 enum Turn {
@@ -36,7 +47,6 @@ enum Turn {
 
 /// The body of the client's thread.
 pub(super) fn run(options: &Checked, post: &Post, report: &Sender<Result<(), Error>>) {
-    signals::block_all();
     let started = catch_unwind(AssertUnwindSafe(|| Desk::open(options, post)));
     let mut desk = match started {
         Ok(Ok(desk)) => desk,
@@ -63,13 +73,14 @@ pub(super) fn run(options: &Checked, post: &Post, report: &Sender<Result<(), Err
 
 impl<'post> Desk<'post> {
     fn open(options: &Checked, post: &'post Post) -> Result<Self, Error> {
-        let scheduler = Scheduler::new(options.pages, options.sub_job_sectors);
+        let scheduler = Scheduler::new(options.pages, options.sub_job_sectors, options.throttle.clone());
         let engine = select::engine(options.engine, options.pages)?;
         let desk = Desk {
             post,
             scheduler,
             engine,
             attachments: Attachments::default(),
+            throttled: if options.throttle.is_some() { Throttled::Yes } else { Throttled::No },
             commands: VecDeque::new(),
             completions: Vec::new(),
             finished: Vec::new(),
@@ -89,11 +100,24 @@ impl<'post> Desk<'post> {
         if more == More::OnlyLeftovers && self.scheduler.is_idle() {
             return Turn::End;
         }
-        self.engine.submit_and_wait(Wait::UntilWoken, &mut self.completions);
+        self.engine.submit_and_wait(self.wait(), &mut self.completions);
+        let now = self.now();
         for completion in self.completions.drain(..) {
-            self.scheduler.settle(completion);
+            self.scheduler.settle(completion, now);
         }
         Turn::GoOn
+    }
+
+    fn now(&self) -> Now {
+        if self.throttled == Throttled::Yes { clock::now() } else { Now::ZERO }
+    }
+
+    /// A throttle may be changed by anyone who shares it, so it is looked at again before long.
+    fn wait(&self) -> Wait {
+        match self.scheduler.throttled_for() {
+            Some(wait) => Wait::Until(Instant::now() + wait.min(THROTTLE_LOOK)),
+            None => Wait::UntilWoken,
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -144,9 +168,10 @@ impl<'post> Desk<'post> {
     }
 
     fn stage(&mut self) {
-        while let Some(chain) = self.scheduler.next_chain() {
+        let now = self.now();
+        while let Some(chain) = self.scheduler.next_chain(now) {
             if let Err(chain) = self.engine.stage(chain) {
-                self.scheduler.hand_back(&chain);
+                self.scheduler.hand_back(&chain, now);
                 return;
             }
         }
@@ -172,6 +197,8 @@ impl<'post> Desk<'post> {
             stats.jobs = counts.jobs;
             stats.sub_jobs = counts.sub_jobs;
             stats.bytes = counts.bytes;
+            stats.zero_offloaded_bytes = counts.zeroed.offloaded_bytes;
+            stats.zero_written_bytes = counts.zeroed.written_bytes;
         });
     }
 

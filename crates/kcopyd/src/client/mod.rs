@@ -2,6 +2,7 @@
 //! alone knows both. What it offers can be called from any thread and never blocks on I/O; it refuses to know JavaScript.
 
 mod attachments;
+pub mod clock;
 mod desk;
 mod options;
 mod post;
@@ -20,6 +21,7 @@ use crate::copy::region::DeviceKind;
 use crate::copy::request::{Endpoint, Plan, plan};
 use crate::engine::Description;
 use crate::engine::device::Device;
+use crate::engine::signals::with_signals_blocked;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) use options::Checked;
@@ -85,6 +87,10 @@ pub struct Stats {
     pub sub_jobs: u64,
     /// Bytes of the pieces that were cut.
     pub bytes: u64,
+    /// Bytes that were made zero by the device or its file system.
+    pub zero_offloaded_bytes: u64,
+    /// Bytes that were made zero by writing zeros.
+    pub zero_written_bytes: u64,
 }
 
 /// A client. Dropping it aborts its jobs and lets its thread end by itself; `close` lets them finish.
@@ -103,7 +109,8 @@ impl Client {
         let (report, reported) = mpsc::channel();
         let on_thread = Arc::clone(&post);
         let thread = thread::Builder::new().name("kcopyd".to_owned());
-        let thread = thread.spawn(move || desk::run(&checked, &on_thread, &report)).map_err(|error| {
+        let body = move || desk::run(&checked, &on_thread, &report);
+        let thread = with_signals_blocked(|| thread.spawn(body)).map_err(|error| {
             let context = "the client's thread could not be started; is the limit on processes reached?";
             Error::system(error.raw_os_error().unwrap_or(libc::EAGAIN), "clone", context)
         })?;

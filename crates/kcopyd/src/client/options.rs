@@ -3,6 +3,7 @@
 use crate::copy::limits::{
     PAGE_SECTORS, PAGES_DEFAULT, PAGES_MAX, SUB_JOB_SECTORS_DEFAULT, SUB_JOB_SECTORS_MAX, SUB_JOB_SECTORS_MIN,
 };
+use crate::copy::throttle::SharedThrottle;
 use crate::error::{Error, ErrorKind};
 
 /// Which engine to run on.
@@ -18,7 +19,7 @@ pub enum EngineChoice {
 }
 
 /// What a client is created with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
     /// Pages of 4096 bytes set aside for this client: a hard cap. 1 to 2^20; the default is 4096.
     pub pages: Option<u32>,
@@ -27,14 +28,17 @@ pub struct ClientOptions {
     pub sub_job_sectors: Option<u64>,
     /// The engine.
     pub engine: EngineChoice,
+    /// How fast it may go; may be shared with other clients. No limit by default.
+    pub throttle: Option<SharedThrottle>,
 }
 
 /// Options with every default resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Checked {
     pub(crate) pages: u32,
     pub(crate) sub_job_sectors: u64,
     pub(crate) engine: EngineChoice,
+    pub(crate) throttle: Option<SharedThrottle>,
 }
 
 impl ClientOptions {
@@ -57,6 +61,6 @@ impl ClientOptions {
             }
             Some(sectors) => sectors,
         };
-        Ok(Checked { pages, sub_job_sectors, engine: self.engine })
+        Ok(Checked { pages, sub_job_sectors, engine: self.engine, throttle: self.throttle.clone() })
     }
 }

@@ -72,7 +72,16 @@ pub(super) fn broken() -> Error {
 impl Post {
     pub(super) fn new(doorbell: Box<dyn Fn() + Send>) -> Self {
         let engine = Description { kind: Kind::Threads, reason: String::new(), registered_buffers: false, submissions: 0 };
-        let stats = Stats { engine, pages_total: 0, pages_free: 0, jobs: 0, sub_jobs: 0, bytes: 0 };
+        let stats = Stats {
+            engine,
+            pages_total: 0,
+            pages_free: 0,
+            jobs: 0,
+            sub_jobs: 0,
+            bytes: 0,
+            zero_offloaded_bytes: 0,
+            zero_written_bytes: 0,
+        };
         Post {
             inbox: Mutex::new(Inbox { commands: Vec::new(), door: Door::Open, ended: false, waker: None }),
             has_ended: Condvar::new(),

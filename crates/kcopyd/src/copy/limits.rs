@@ -65,6 +65,9 @@ pub const NARROWINGS_PER_JOB_MAX: u32 = 1 << 16;
 /// What a throttle's account holds at most: so much time's worth. A pause is followed by no more than that at once.
 pub const THROTTLE_BURST: Duration = Duration::from_millis(50);
 
+/// How long a throttled client waits at most before it looks at its throttle again.
+pub const THROTTLE_LOOK: Duration = Duration::from_millis(100);
+
 /// A throttled piece is no larger than what its rate moves in this time, so that slow rates are even.
 pub const THROTTLE_QUANTUM: Duration = Duration::from_millis(50);
 

@@ -17,6 +17,7 @@ pub mod arena;
 pub mod attached;
 pub mod device;
 pub mod in_flight;
+pub mod select;
 pub mod signals;
 pub mod simulated;
 pub mod threads;

@@ -94,7 +94,10 @@ impl Calendar {
         let mut completions = Vec::new();
         self.engine.submit_and_wait(Wait::UntilWoken, &mut completions);
         let now = self.now();
-        assert!(!completions.is_empty() || self.engine.steps() > 0, "a job is left, but nothing is in flight: it would hang");
+        assert!(
+            !completions.is_empty() || self.engine.steps() > 0,
+            "a job is left, but nothing is in flight: it would hang"
+        );
         completions.into_iter().for_each(|completion| self.scheduler.settle(completion, now));
         true
     }

@@ -160,7 +160,10 @@ fn p8_no_stale_byte_after_a_failed_read() {
         assert_eq!((outcome.read_errno, outcome.write_errors), (EIO, 0));
         for sector in to.written_sectors() {
             assert_eq!(sectors(&to, sector, 1), sectors(&source, sector, 1), "seed {seed}, sector {sector}");
-            assert!(sector / PIECE != 1000 / PIECE, "seed {seed}: sector {sector} of the piece that was not read was written");
+            assert!(
+                sector / PIECE != 1000 / PIECE,
+                "seed {seed}: sector {sector} of the piece that was not read was written"
+            );
         }
         assert!(outcome.prefix_bytes <= 1000 / PIECE * PIECE * 512);
     }
