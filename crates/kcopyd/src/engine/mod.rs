@@ -20,6 +20,7 @@ pub mod in_flight;
 pub mod select;
 pub mod signals;
 pub mod simulated;
+pub mod support;
 pub mod threads;
 
 use std::sync::Arc;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::Engine;
 use super::arena::Arena;
 use super::device::Device;
-use super::threads::ThreadsEngine;
+use super::threads::Threads;
 use crate::client::EngineChoice;
 use crate::error::Error;
 
 /// An engine of the kind that was chosen, on fresh memory of so many pages. It is used on the calling thread only.
 pub fn engine(choice: EngineChoice, pages: u32) -> Result<Box<dyn Engine<Device = Device>>, Error> {
     let _ = choice;
-    Ok(Box::new(ThreadsEngine::new(Arc::new(Arena::new(pages)?), "asked for")?))
+    Ok(Box::new(Threads::new(Arc::new(Arena::new(pages)?), "asked for")?))
 }

@@ -12,7 +12,7 @@ use kcopyd::copy::outcome::Outcome;
 use kcopyd::copy::request::{Endpoint, plan};
 use kcopyd::copy::scheduler::Scheduler;
 use kcopyd::engine::arena::Arena;
-use kcopyd::engine::simulated::{SimulatedDisk, SimulatedEngine, SimulatedOptions};
+use kcopyd::engine::simulated::{Simulated, SimulatedDisk, SimulatedOptions};
 use kcopyd::engine::{Engine, Wait};
 
 /// A region of a simulated disk: the whole disk from a sector on, unless a count is given.
@@ -35,7 +35,7 @@ impl At {
 
 pub struct Calendar {
     pub scheduler: Scheduler,
-    pub engine: SimulatedEngine,
+    pub engine: Simulated,
     attached: HashMap<*const SimulatedDisk, DeviceIndex>,
     start: Instant,
     /// The outcomes, in the order in which they came.
@@ -45,7 +45,7 @@ pub struct Calendar {
 
 impl Calendar {
     pub fn new(pages: u32, sub_job_sectors: u64, options: SimulatedOptions) -> Self {
-        let engine = SimulatedEngine::new(Arc::new(Arena::new(pages).expect("a small arena")), options);
+        let engine = Simulated::new(Arc::new(Arena::new(pages).expect("a small arena")), options);
         Calendar {
             scheduler: Scheduler::new(pages, sub_job_sectors, None),
             start: engine.now(),
