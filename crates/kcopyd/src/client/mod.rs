@@ -24,6 +24,7 @@ use crate::engine::device::Device;
 use crate::engine::signals::with_signals_blocked;
 use crate::error::{Error, ErrorKind};
 
+pub use crate::engine::support::{Support, support};
 pub(crate) use options::Checked;
 pub use options::{ClientOptions, EngineChoice};
 use post::{Command, Post, Submission};
