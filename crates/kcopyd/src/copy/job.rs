@@ -272,13 +272,9 @@ impl Job {
         self.write_errors |= 1 << destination;
         // A failure in the padding alone, behind the last byte, still leaves the destination incomplete.
         self.gap(destination, range.start.min(self.length_bytes - 1));
-        self.note(
-            FailedOperation::Write,
-            Some(destination),
-            self.destinations[destination].extent.offset_bytes,
-            range,
-            errno,
-        );
+        let operation = if self.is_zeroing() { FailedOperation::Zero } else { FailedOperation::Write };
+        let base = self.destinations[destination].extent.offset_bytes;
+        self.note(operation, Some(destination), base, range, errno);
     }
 
     fn note(&mut self, operation: FailedOperation, destination: Option<usize>, base: u64, range: Range<u64>, errno: i32) {

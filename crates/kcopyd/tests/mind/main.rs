@@ -1,6 +1,7 @@
 //! What the mind promises, tried on simulated disks: the promises that the scheduler, the jobs and the sub-jobs keep.
 
 mod calendar;
+mod zeroes;
 
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use kcopyd::engine::simulated::{Effect, Fault, Happened, Order, SimulatedDisk, S
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
 const EAGAIN: i32 = 11;
+const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
 const ENODATA: i32 = 61;
+const EOPNOTSUPP: i32 = 95;
 const ECANCELED: i32 = 125;
 
 /// Sectors of a sub-job in these tests: 32 KiB.
