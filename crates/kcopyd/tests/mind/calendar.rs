@@ -11,6 +11,7 @@ use kcopyd::copy::limits::SECTOR_BYTES;
 use kcopyd::copy::outcome::Outcome;
 use kcopyd::copy::request::{Endpoint, plan};
 use kcopyd::copy::scheduler::Scheduler;
+use kcopyd::copy::throttle::SharedThrottle;
 use kcopyd::engine::arena::Arena;
 use kcopyd::engine::simulated::{Simulated, SimulatedDisk, SimulatedOptions};
 use kcopyd::engine::{Engine, Wait};
@@ -45,9 +46,13 @@ pub struct Calendar {
 
 impl Calendar {
     pub fn new(pages: u32, sub_job_sectors: u64, options: SimulatedOptions) -> Self {
+        Self::throttled(pages, sub_job_sectors, options, None)
+    }
+
+    pub fn throttled(pages: u32, sub_job_sectors: u64, options: SimulatedOptions, throttle: Option<SharedThrottle>) -> Self {
         let engine = Simulated::new(Arc::new(Arena::new(pages).expect("a small arena")), options);
         Calendar {
-            scheduler: Scheduler::new(pages, sub_job_sectors, None),
+            scheduler: Scheduler::new(pages, sub_job_sectors, throttle),
             start: engine.now(),
             engine,
             attached: HashMap::new(),
@@ -73,7 +78,7 @@ impl Calendar {
         self.scheduler.submit(Box::new(Job::new(&plan, parts)));
     }
 
-    fn now(&self) -> Duration {
+    pub fn now(&self) -> Duration {
         self.engine.now() - self.start
     }
 
@@ -92,10 +97,12 @@ impl Calendar {
             return false;
         }
         let mut completions = Vec::new();
-        self.engine.submit_and_wait(Wait::UntilWoken, &mut completions);
+        let throttled_for = self.scheduler.throttled_for();
+        let wait = throttled_for.map_or(Wait::UntilWoken, |wait| Wait::Until(self.engine.now() + wait));
+        self.engine.submit_and_wait(wait, &mut completions);
         let now = self.now();
         assert!(
-            !completions.is_empty() || self.engine.steps() > 0,
+            !completions.is_empty() || self.engine.steps() > 0 || throttled_for.is_some(),
             "a job is left, but nothing is in flight: it would hang"
         );
         completions.into_iter().for_each(|completion| self.scheduler.settle(completion, now));

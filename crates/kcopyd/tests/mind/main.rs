@@ -1,6 +1,7 @@
 //! What the mind promises, tried on simulated disks: the promises that the scheduler, the jobs and the sub-jobs keep.
 
 mod calendar;
+mod throttled;
 mod zeroes;
 
 use std::sync::Arc;
