@@ -4,15 +4,22 @@ import { type AbortingSignal, EXIT_SIGNALS } from './exit_codes.js';
 
 const SIGNALS = Object.keys(EXIT_SIGNALS) as AbortingSignal[];
 
+/** What is done besides. */
+export interface AbortHooks {
+  /** At the first signal. */
+  readonly aborting: (by: AbortingSignal) => void;
+  /** At the second, before the process dies of it: leave the terminal as it was. */
+  readonly dying: () => void;
+}
+
 /** Listens for the signals that abort, until `stop`. */
 export class Abort {
   readonly #controller = new AbortController();
-  readonly #beforeDying: () => void;
+  readonly #hooks: AbortHooks;
   #by: AbortingSignal | undefined;
 
-  /** `beforeDying` restores the terminal when a second signal ends the process. */
-  constructor(beforeDying: () => void) {
-    this.#beforeDying = beforeDying;
+  constructor(hooks: AbortHooks) {
+    this.#hooks = hooks;
     for (const signal of SIGNALS) process.on(signal, this.#received);
   }
 
@@ -32,12 +39,13 @@ export class Abort {
   readonly #received = (signal: NodeJS.Signals): void => {
     if (this.#by === undefined) {
       this.#by = signal as AbortingSignal;
+      this.#hooks.aborting(this.#by);
       this.#controller.abort();
       return;
     }
     // Not process.exit(): that would wait for the I/O in flight, which the person at the keyboard has just declined.
     this.stop();
-    this.#beforeDying();
+    this.#hooks.dying();
     process.kill(process.pid, signal);
   };
 }

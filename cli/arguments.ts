@@ -1,6 +1,6 @@
 // The command's arguments: what there is, what it means, what is refused with exit code 2. It knows nothing of devices, and
 // leaves limits that the package itself checks (pages, sectors of a sub-job) to the package.
-import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT_COMPLETE, EXIT_USAGE } from './exit_codes.js';
 
@@ -48,7 +48,7 @@ large enough, and not mounted or otherwise in use. By default the first error st
 flushed (fdatasync) before it counts as complete.
 
 With --json one JSON object a line goes to standard output: {"type":"start",...}, {"type":"progress",...} at most ten a
-second, and at the end {"type":"outcome",...}, or {"type":"error",...} if nothing was begun.
+second, {"type":"aborting",...} after a signal, and at the end {"type":"outcome",...}, or {"type":"error",...} if nothing was begun.
 
 Exit code: 0 every destination is complete, 1 one is not, 2 wrong usage, 130 after Ctrl-C (143 after SIGTERM, 129 after
 SIGHUP): what is in flight lands, what each destination holds is printed. A second Ctrl-C ends it at once.
@@ -76,18 +76,13 @@ export function parse(args: readonly string[]): CopyArguments | InfoArguments | 
   return found ?? { command: 'none', exitCode: EXIT_USAGE };
 }
 
-/** The package's version, from the package.json above dist/cli/. */
-export function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return version;
-}
+// The package by its own name: from here as from the bundle in dist/.
+const PACKAGE = createRequire(import.meta.url)('kcopyd/package.json') as { version: string };
 
 function describe(found: (command: CopyArguments | InfoArguments) => void): Command {
   const program = new Command('kcopyd')
     .description('Copies sectors of one block device or file to one or more others, and says what each of them holds.')
-    .version(version(), '-V, --version', 'print the version')
+    .version(PACKAGE.version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .showHelpAfterError('(kcopyd --help tells more)')
     .exitOverride();

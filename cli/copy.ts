@@ -4,7 +4,7 @@ import { KcopydError, type Outcome, type Progress } from '../index.js';
 import { Abort } from './abort.js';
 import type { CopyArguments } from './arguments.js';
 import { ProgressBar } from './bar.js';
-import { EXIT_COMPLETE, EXIT_FAILED, EXIT_SIGNALS } from './exit_codes.js';
+import { type AbortingSignal, EXIT_COMPLETE, EXIT_FAILED, EXIT_SIGNALS } from './exit_codes.js';
 import { exitCodeOf, explain } from './explain.js';
 import { type Ending, outcomeLines } from './report.js';
 import { Setup } from './setup.js';
@@ -13,7 +13,7 @@ import { complain, print, printJson } from './streams.js';
 /** Copies as asked for; the exit code. */
 export async function copy(args: CopyArguments): Promise<number> {
   const show = args.json ? new JsonShow() : new TerminalShow();
-  const abort = new Abort(() => show.stop());
+  const abort = new Abort({ aborting: (by) => show.aborting(by), dying: () => show.stop() });
   const setup = new Setup(args);
   try {
     await setup.open(abort.signal);
@@ -58,6 +58,8 @@ interface Show {
   readonly watches: boolean;
   started(setup: Setup): void;
   progress(progress: Progress): void;
+  /** A signal has come. */
+  aborting(by: AbortingSignal): void;
   /** Leaves the terminal as it was. */
   stop(): void;
   ended(setup: Setup, ending: Ending, exitCode: number): number;
@@ -75,6 +77,11 @@ class TerminalShow implements Show {
 
   progress(progress: Progress): void {
     this.#bar?.update(progress);
+  }
+
+  aborting(by: AbortingSignal): void {
+    this.stop();
+    complain(`${by}: no new I/O, what is in flight lands; a second one ends this at once`);
   }
 
   stop(): void {
@@ -103,6 +110,10 @@ class JsonShow implements Show {
 
   progress(progress: Progress): void {
     printJson({ type: 'progress', ...progress });
+  }
+
+  aborting(signal: AbortingSignal): void {
+    printJson({ type: 'aborting', signal });
   }
 
   stop(): void {}

@@ -17,7 +17,9 @@ await build({
   target: 'node20.19',
   external: ['../index.js'],
   legalComments: 'inline',
-  // The bundled libraries are CommonJS and call require() for Node's own modules.
-  banner: { js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);" },
+  // The bundled libraries are CommonJS and call require() for Node's own modules; the name must not meet one of ours.
+  banner: {
+    js: "import { createRequire as requireForBundle } from 'node:module';\nconst require = requireForBundle(import.meta.url);",
+  },
 });
 chmodSync(outfile, 0o755);
