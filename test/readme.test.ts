@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 test('the example in the README runs as printed, and does what it says', async () => {
   const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
-  const [, example = ''] = /```js\n([^]*?)```/.exec(readme) ?? [];
+  const [, example = ''] = /```js\n(.*?)```/s.exec(readme) ?? [];
   // Inside the checkout, where `import 'kcopyd'` finds this package.
   const directory = await mkdtemp(join(ROOT, 'target', 'readme-'));
   try {
