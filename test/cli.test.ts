@@ -57,19 +57,20 @@ async function reading(
 
 describe('usage', () => {
   test.for([
-    [],
-    ['copy'],
-    ['copy', 'only-a-source'],
-    ['copy', '--sector', '-1', 'a', 'b'],
-    ['copy', '--count', '1.5', 'a', 'b'],
-    ['copy', '--engine', 'warp', 'a', 'b'],
-    ['copy', '--frobnicate', 'a', 'b'],
-    ['copy', '--pages', '0', 'a', 'b'],
-    ['copy', '--sub-job-sectors', '7', 'a', 'b'],
-    ['copy', 'a', ...Array.from({ length: 33 }, (_, index) => `b${index}`)],
-    ['info'],
-    ['move', 'a', 'b'],
-  ])('wrong usage is exit code 2 and said on standard error: %j', async (args) => {
+    '',
+    'copy',
+    'copy only-a-source',
+    'copy --sector -1 a b',
+    'copy --count 1.5 a b',
+    'copy --engine warp a b',
+    'copy --frobnicate a b',
+    'copy --pages 0 a b',
+    'copy --sub-job-sectors 7 a b',
+    `copy a ${'b '.repeat(33)}`,
+    'info',
+    'move a b',
+  ])('wrong usage is exit code 2 and said on standard error: kcopyd %s', async (words) => {
+    const args = words.split(' ').filter((word) => word !== '');
     const { code, stdout, stderr } = await kcopyd(...args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).not.toBe('');

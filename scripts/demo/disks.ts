@@ -29,12 +29,19 @@ export interface Image {
   readonly tree: string;
 }
 
+/** A destination that fails in the middle, and two empty ones to go with it. */
+export interface FaultyDisk extends Disk {
+  readonly failsAt: number;
+  readonly code: string;
+  readonly beside: readonly [Disk, Disk];
+}
+
 export interface Disks {
   readonly image: Image;
   readonly source: Disk;
   readonly copies: readonly Disk[];
   /** Its writes fail from `failsAt` on; a string: why there is none. */
-  readonly faulty: (Disk & { readonly failsAt: number; readonly code: string }) | string;
+  readonly faulty: FaultyDisk | string;
   /** Must be refused, with this code. */
   readonly refused: Disk & { readonly code: string; readonly why: string };
 }
@@ -133,26 +140,28 @@ async function fileDisks(workshop: Workshop, file: string, _image: Image): Promi
 }
 
 /** A destination that cannot be written from some place on: a device with a bad place, or one whose file system gets full. */
-async function faultyDisk(workshop: Workshop, loops: Facility): Promise<Disks['faulty']> {
+async function faultyDisk(workshop: Workshop, loops: Facility): Promise<FaultyDisk | string> {
   const nbd = await hasNbd();
-  if (nbd.available) {
-    const file = await workshop.file({ bytes: FAILS_AT_BYTES * 2 });
-    const bad = { offset: FAILS_AT_BYTES, length: FAILS_FOR_BYTES };
-    const faulty = await workshop.faulty({ kind: 'bad-writes', file, bad });
-    const path = loops.available ? (await workshop.attach(faulty.path)).path : faulty.path;
-    return {
-      path,
-      name: `${path} (a bad place at ${formatBytes(FAILS_AT_BYTES)})`,
-      failsAt: FAILS_AT_BYTES,
-      code: 'EIO',
-    };
-  }
   const mounts = await hasMount();
-  if (!loops.available || !mounts.available) return `no device that fails: ${nbd.reason}`;
+  if (!nbd.available && !(loops.available && mounts.available)) return `no device that fails: ${nbd.reason}`;
+  // Not the copies that were made before: those hold the right bytes already.
+  const beside = [await emptyDisk(workshop, loops), await emptyDisk(workshop, loops)] as const;
+  if (nbd.available) {
+    const bad = { offset: FAILS_AT_BYTES, length: FAILS_FOR_BYTES };
+    const faulty = await workshop.faulty({ kind: 'bad-writes', file: await workshop.file({ bytes: FAILS_AT_BYTES * 2 }), bad });
+    const path = loops.available ? (await workshop.attach(faulty.path)).path : faulty.path;
+    return { path, name: `${path} (a bad place at ${formatBytes(bad.offset)})`, failsAt: bad.offset, code: 'EIO', beside };
+  }
   // The file looks large enough; the file system under it has room for half.
-  const directory = await workshop.tmpfs(FAILS_AT_BYTES);
-  const file = await workshop.file({ path: join(directory, 'sparse'), bytes: FAILS_AT_BYTES * 2 });
+  const small = await workshop.tmpfs(FAILS_AT_BYTES);
+  const file = await workshop.file({ path: join(small, 'sparse'), bytes: FAILS_AT_BYTES * 2 });
   const { path } = await workshop.attach(file);
   const name = `${path} (on a file system with room for ${formatBytes(FAILS_AT_BYTES)})`;
-  return { path, name, failsAt: FAILS_AT_BYTES, code: 'ENOSPC' };
+  return { path, name, failsAt: FAILS_AT_BYTES, code: 'ENOSPC', beside };
+}
+
+async function emptyDisk(workshop: Workshop, loops: Facility): Promise<Disk> {
+  const bytes = FAILS_AT_BYTES * 2;
+  const path = loops.available ? (await workshop.loop({ bytes })).path : await workshop.file({ bytes: 0 });
+  return { path, name: path };
 }

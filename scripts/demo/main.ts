@@ -54,14 +54,13 @@ async function copyToThree(client: KcopydClient, { source, copies, image }: Disk
 }
 
 /** One destination fails in the middle: it is named, with the place; the others are not hurt. */
-async function copyToFaulty(client: KcopydClient, { source, faulty, copies }: Disks, checks: Checks): Promise<void> {
+async function copyToFaulty(client: KcopydClient, { source, faulty }: Disks, checks: Checks): Promise<void> {
   title('2. one destination fails');
   if (typeof faulty === 'string') {
     say(`left out: ${faulty}`);
     return;
   }
-  const [first, last] = [copies[0], copies.at(-1)];
-  if (!first || !last) throw new Error('there are three copies');
+  const [first, last] = faulty.beside;
   const count = (faulty.failsAt * 2) / SECTOR_BYTES;
   const outcome = await copy(client, source, [first, faulty, last], { count, ignoreErrors: true });
   const [one, two, three] = outcome.destinations;
