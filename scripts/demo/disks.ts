@@ -9,8 +9,8 @@ import { type Facility, hasExt4, hasLoop, hasMount, hasNbd } from '../../test/su
 import type { Workshop } from '../../test/support/workshop.js';
 
 const MIB = 1 << 20;
-const TREE_BYTES_MAX = 192 * MIB;
-const SPARE_BYTES = 64 * MIB;
+const TREE_BYTES_MAX = 80 * MIB;
+const SPARE_BYTES = 32 * MIB;
 const FAILS_AT_BYTES = 32 * MIB;
 const FAILS_FOR_BYTES = MIB;
 
@@ -64,8 +64,8 @@ async function makeImage(workshop: Workshop, file: string, root: string, say: Sa
   const tools = await hasExt4();
   if (!tools.available) {
     say(`random bytes instead of a file system: ${tools.reason}`);
-    await workshop.file({ path: file, bytes: 256 * MIB, seed: 'demo' });
-    return { bytes: 256 * MIB, ext4: false, tree };
+    await workshop.file({ path: file, bytes: 128 * MIB, seed: 'demo' });
+    return { bytes: 128 * MIB, ext4: false, tree };
   }
   const treeBytes = await makeTree(tree, root);
   const bytes = Math.ceil((treeBytes * 1.2 + SPARE_BYTES) / MIB) * MIB;
@@ -148,9 +148,19 @@ async function faultyDisk(workshop: Workshop, loops: Facility): Promise<FaultyDi
   const beside = [await emptyDisk(workshop, loops), await emptyDisk(workshop, loops)] as const;
   if (nbd.available) {
     const bad = { offset: FAILS_AT_BYTES, length: FAILS_FOR_BYTES };
-    const faulty = await workshop.faulty({ kind: 'bad-writes', file: await workshop.file({ bytes: FAILS_AT_BYTES * 2 }), bad });
+    const faulty = await workshop.faulty({
+      kind: 'bad-writes',
+      file: await workshop.file({ bytes: FAILS_AT_BYTES * 2 }),
+      bad,
+    });
     const path = loops.available ? (await workshop.attach(faulty.path)).path : faulty.path;
-    return { path, name: `${path} (a bad place at ${formatBytes(bad.offset)})`, failsAt: bad.offset, code: 'EIO', beside };
+    return {
+      path,
+      name: `${path} (a bad place at ${formatBytes(bad.offset)})`,
+      failsAt: bad.offset,
+      code: 'EIO',
+      beside,
+    };
   }
   // The file looks large enough; the file system under it has room for half.
   const small = await workshop.tmpfs(FAILS_AT_BYTES);

@@ -9,7 +9,7 @@ import { type Disk, type Disks, makeDisks } from './disks.js';
 
 const SECTOR_BYTES = 512;
 /** The image, its three copies, and what the later runs write. */
-const ROOM_BYTES = 3 << 30;
+const ROOM_BYTES = 1 << 30;
 
 /** Runs it, in the checkout at `root`; the exit code. Whatever happens, nothing of it is left. */
 export async function demo(root: string): Promise<number> {
