@@ -1,7 +1,7 @@
 //! The chains that an engine has taken and not yet finished. One bookkeeper for all engines: it says which steps may start,
 //! names each step for its way through the kernel, and turns a step's end into completions. It refuses to do any I/O.
 
-use crate::copy::chain::{Chain, Completion, Operation, Step, StepResult};
+use crate::copy::chain::{Chain, Completion, DeviceIndex, Operation, Step, StepResult};
 use crate::copy::limits::CHAIN_STEPS_MAX;
 
 /// Names one step of one taken chain: what an engine gives the kernel as user data. Never reused for another step within
@@ -49,6 +49,7 @@ struct Entry {
     generation: u32,
     outstanding: u8,
     open: u64,
+    read_in_full: bool,
 }
 
 /// The chains in an engine's hands.
@@ -80,17 +81,54 @@ impl InFlight {
             return Err(chain);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { chain: None, start, generation: 0, outstanding: 0, open: 0 });
+            self.entries.push(Entry { chain: None, start, generation: 0, outstanding: 0, open: 0, read_in_full: false });
             self.entries.len() as u32 - 1
         });
         let entry = &mut self.entries[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.start = start;
+        entry.read_in_full = false;
         entry.outstanding = steps as u8;
         entry.open = (1 << steps) - 1;
         entry.chain = Some(chain);
         self.steps += steps;
         Ok(Slot(slot))
+    }
+
+    /// Chains that are not finished.
+    pub fn chains(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Whether any chain that is not finished has a step on this device.
+    pub fn uses(&self, device: DeviceIndex) -> bool {
+        let chains = self.entries.iter().filter_map(|entry| entry.chain.as_ref());
+        chains.flat_map(|chain| &chain.steps).any(|step| step.device == device)
+    }
+
+    /// Settles how the steps after a chain's read are started, before any step of the chain has been.
+    pub fn set_start(&mut self, slot: Slot, start: Start) {
+        self.entries[slot.0 as usize].start = start;
+    }
+
+    /// How the steps after a chain's read are started.
+    pub fn start(&self, slot: Slot) -> Start {
+        self.entries[slot.0 as usize].start
+    }
+
+    /// Whether a chain's read has come home in full.
+    pub fn read_in_full(&self, slot: Slot) -> bool {
+        self.entries[slot.0 as usize].read_in_full
+    }
+
+    /// The slot that a step is in.
+    pub fn slot(key: StepKey) -> Slot {
+        Slot(key.parts().0 as u32)
+    }
+
+    /// Which step of its chain a key names, from 0.
+    pub fn position(key: StepKey) -> usize {
+        usize::from(key.parts().2)
     }
 
     /// The chain in a slot.
@@ -121,7 +159,9 @@ impl InFlight {
         let Some(step) = self.step(key) else { return Next::Unknown };
         let in_full = result == StepResult::Done(step.length_bytes);
         let (slot, _, index) = key.parts();
-        let waits = index == 0 && step.operation == Operation::Read && self.entries[slot].start == Start::AfterRead;
+        let reads = index == 0 && step.operation == Operation::Read;
+        let waits = reads && self.entries[slot].start == Start::AfterRead;
+        self.entries[slot].read_in_full |= reads && in_full;
         self.close(slot, index, result, completions);
         let Some(chain) = self.entries[slot].chain.as_ref() else { return Next::Nothing };
         if !waits {

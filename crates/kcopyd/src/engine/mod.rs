@@ -22,6 +22,7 @@ pub mod signals;
 pub mod simulated;
 pub mod support;
 pub mod threads;
+pub mod uring;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,0 +1,244 @@
+//! What is started when, and what an answer means: the way of a chain through the ring. It refuses to know how a ring is
+//! made and how the thread waits.
+
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use io_uring::squeue::{Entry, Flags};
+
+use super::{Health, Uring};
+use super::files::Handle;
+use super::ring::{Patience, Waiting};
+use super::steps::{self, StartsByItself};
+use super::waker::WAKE;
+use crate::copy::chain::{Completion, Operation, StepResult};
+use crate::engine::in_flight::{InFlight, Next, Slot, Start, StepKey};
+
+/// How long the engine sits out a kernel that has no memory for another request, before it asks again.
+const STALL: Duration = Duration::from_millis(10);
+
+/// How often in a row it asks again before what was not started has failed: a second.
+const STALLS_MAX: u32 = 100;
+
+/// What is to be started with the next submission.
+#[derive(Default)]
+pub struct Ready {
+    /// Chains of which nothing has started.
+    pub chains: Vec<Slot>,
+    /// Steps that wait for nothing any more.
+    pub steps: Vec<StepKey>,
+    /// Writes of a linked chain that the kernel did not take although it took the chain's read: they wait for that.
+    pub cut_off: Vec<StepKey>,
+}
+
+impl Ready {
+    /// Whether nothing can be started.
+    pub fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.steps.is_empty()
+    }
+}
+
+impl Uring {
+    /// Puts all that is ready into the ring. Steps first: they finish chains and so give memory back; a chain begins by
+    /// taking some. Where nothing is started any more, what is ready comes home instead.
+    pub(super) fn push_ready(&mut self, completions: &mut Vec<Completion>) {
+        match self.health {
+            Health::Working => {}
+            Health::Draining => return self.fail_ready(libc::ECANCELED, completions),
+            Health::Broken(errno) => return self.fail_ready(errno, completions),
+        }
+        for key in std::mem::take(&mut self.ready.steps) {
+            self.start_step(key, Flags::empty(), completions);
+        }
+        for slot in std::mem::take(&mut self.ready.chains) {
+            self.start_chain(slot, completions);
+        }
+        if let Some(entry) = self.wake.arm() {
+            // SAFETY: the waker keeps the eight bytes and the eventfd while it is armed.
+            unsafe { self.ring.push(&entry) };
+        }
+    }
+
+    fn start_chain(&mut self, slot: Slot, completions: &mut Vec<Completion>) {
+        let chain = self.book.chain(slot);
+        let count = chain.steps.len();
+        let start = steps::start_for(self.chains, chain, self.book.chains());
+        let alone = start == Start::AfterRead && InFlight::begins_with_read(chain);
+        self.book.set_start(slot, start);
+        self.counters.linked += u64::from(start == Start::Linked);
+        self.counters.fan_out += u64::from(start == Start::AfterRead);
+        for position in 0..if alone { 1 } else { count } {
+            let link = if start == Start::Linked { steps::link_of(position, count) } else { Flags::empty() };
+            self.start_step(self.book.key(slot, position), link, completions);
+        }
+    }
+
+    fn start_step(&mut self, key: StepKey, link: Flags, completions: &mut Vec<Completion>) {
+        let step = *self.book.step(key).expect("only steps in flight are started");
+        if step.operation == Operation::Flush {
+            return self.start_flush(key, completions);
+        }
+        let file = self.files.transfer(step.device, step.offset_bytes, step.length_bytes.into());
+        let memory = self.buffers.memory(step.buffer, step.length_bytes);
+        self.push(steps::transfer(&step, file, memory).flags(link), key, Some(file));
+    }
+
+    /// A flush of a device that has failed to flush before fails at once (P18).
+    fn start_flush(&mut self, key: StepKey, completions: &mut Vec<Completion>) {
+        let index = self.book.step(key).expect("only steps in flight are started").device;
+        let device = self.files.device(index);
+        if let Some(errno) = device.flush_error() {
+            self.flush_answered(key, StepResult::Failed(errno), completions);
+        } else if self.directories.contains(&key) {
+            let directory = device.parent_directory().expect("a directory that was there is there");
+            self.push(steps::flush_directory(directory.as_raw_fd()), key, None);
+        } else {
+            let file = self.files.flush(index);
+            self.push(steps::flush(file), key, Some(file));
+        }
+    }
+
+    fn push(&mut self, entry: Entry, key: StepKey, file: Option<Handle>) {
+        self.counters.count(&entry, file);
+        // SAFETY: the step's pages belong to the engine until its last completion (rule 8), which follows its answer; and the
+        // device is attached for as long as a step uses it.
+        unsafe { self.ring.push(&entry.user_data(key.0)) };
+    }
+
+    /// Everything that is ready comes home without having been started.
+    fn fail_ready(&mut self, errno: i32, completions: &mut Vec<Completion>) {
+        for key in std::mem::take(&mut self.ready.steps) {
+            self.finish(key, StepResult::Failed(errno), completions);
+        }
+        for slot in std::mem::take(&mut self.ready.chains) {
+            // So that the steps behind a read come home with it.
+            self.book.set_start(slot, Start::AfterRead);
+            let chain = self.book.chain(slot);
+            let count = if InFlight::begins_with_read(chain) { 1 } else { chain.steps.len() };
+            let keys: Vec<_> = (0..count).map(|position| self.book.key(slot, position)).collect();
+            for key in keys {
+                self.finish(key, StepResult::Failed(errno), completions);
+            }
+        }
+    }
+
+    /// Enters the kernel, and deals with what it refuses.
+    pub(super) fn enter(&mut self, patience: Patience, completions: &mut Vec<Completion>) {
+        let waiting = if self.book.steps() == 0 { Waiting::Idle } else { Waiting::ForDevices };
+        let entered = self.ring.enter(patience, waiting);
+        self.take_back();
+        match entered {
+            Ok(()) => self.stalls = 0,
+            Err(libc::EAGAIN | libc::EBUSY) => self.stall(patience, completions),
+            Err(errno) => self.health = Health::Broken(errno),
+        }
+    }
+
+    /// The kernel has no memory for a request, or no room for its answer. An answer that comes home frees some; so wait for
+    /// one, but not for long, for there may be none to come.
+    fn stall(&mut self, patience: Patience, completions: &mut Vec<Completion>) {
+        self.stalls += 1;
+        if self.stalls > STALLS_MAX {
+            self.stalls = 0;
+            self.fail_ready(libc::EAGAIN, completions);
+        } else if patience == Patience::None {
+            // The caller asked for no wait.
+        } else if self.ring.in_kernel() == 0 {
+            std::thread::sleep(STALL);
+        } else {
+            // If this is refused too, the next regular entry meets the same refusal and counts it.
+            let _ = self.ring.enter(Patience::Until(Instant::now() + STALL), Waiting::ForDevices);
+        }
+    }
+
+    /// Takes what the kernel has not taken out of the ring, to be started anew.
+    fn take_back(&mut self) {
+        for user_data in self.ring.take_back() {
+            let key = StepKey(user_data);
+            let slot = InFlight::slot(key);
+            if user_data == WAKE {
+                self.wake.disarm();
+            } else if self.book.start(slot) == Start::AfterRead {
+                self.ready.steps.push(key);
+            } else if InFlight::position(key) == 0 {
+                self.ready.chains.push(slot);
+            } else if self.ready.chains.last() != Some(&slot) {
+                self.ready.cut_off.push(key);
+            }
+        }
+    }
+
+    /// Collects the answers that are there.
+    pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) {
+        while let Some((user_data, answer)) = self.ring.pop() {
+            if user_data == WAKE {
+                self.wake.disarm();
+            } else {
+                self.answered(StepKey(user_data), answer, completions);
+            }
+        }
+    }
+
+    fn answered(&mut self, key: StepKey, answer: i32, completions: &mut Vec<Completion>) {
+        let Some(step) = self.book.step(key) else {
+            self.counters.unknown += 1;
+            return;
+        };
+        let operation = step.operation;
+        let slot = InFlight::slot(key);
+        let linked = self.book.start(slot) == Start::Linked && InFlight::position(key) > 0 && !self.book.read_in_full(slot);
+        let result = steps::result_of(answer, if linked { StartsByItself::No } else { StartsByItself::Yes });
+        if operation == Operation::Flush {
+            self.flush_answered(key, result, completions);
+        } else {
+            self.finish(key, result, completions);
+        }
+    }
+
+    /// A flush that succeeded goes on with the directory of a file that we have made, as the same step.
+    fn flush_answered(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) {
+        let device = self.files.device(self.book.step(key).expect("the step was just found").device);
+        let directory = self.directories.iter().position(|other| *other == key);
+        match (result, directory) {
+            (StepResult::Failed(errno), _) => device.note_flush_error(errno),
+            (_, None) if device.parent_directory().is_some() => {
+                self.directories.push(key);
+                self.ready.steps.push(key);
+                return;
+            }
+            _ => {}
+        }
+        if let Some(found) = directory {
+            self.directories.swap_remove(found);
+        }
+        self.finish(key, result, completions);
+    }
+
+    /// Books a step's end, and makes ready what waited for it.
+    fn finish(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) {
+        let slot = InFlight::slot(key);
+        let step = self.book.step(key).expect("only steps in flight are finished");
+        let opens = step.operation == Operation::Read;
+        let goes_on = opens && result == StepResult::Done(step.length_bytes) && self.book.chain(slot).steps.len() > 1;
+        if let Next::StartOthers(slot) = self.book.finish(key, result, completions) {
+            let others = 1..self.book.chain(slot).steps.len();
+            self.ready.steps.extend(others.map(|position| self.book.key(slot, position)));
+        } else if opens && !self.ready.cut_off.is_empty() {
+            self.rejoin(slot, completions);
+        }
+        self.unremarkable += usize::from(goes_on);
+    }
+
+    /// The read of a chain has come home that the kernel had not taken as a whole.
+    fn rejoin(&mut self, slot: Slot, completions: &mut Vec<Completion>) {
+        let (mine, others) = std::mem::take(&mut self.ready.cut_off).into_iter().partition(|key| InFlight::slot(*key) == slot);
+        self.ready.cut_off = others;
+        for key in mine {
+            if self.book.read_in_full(slot) {
+                self.ready.steps.push(key);
+            } else {
+                self.book.finish(key, StepResult::NotAttempted, completions);
+            }
+        }
+    }
+}
