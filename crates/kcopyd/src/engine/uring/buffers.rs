@@ -1,8 +1,6 @@
 //! The arena as the ring sees it: registered with the kernel, a buffer for each chunk, or plain memory where the kernel does
 //! not grant that. It refuses to know steps.
 
-use std::sync::Arc;
-
 use io_uring::IoUring;
 
 use super::setup::errno_of;
@@ -26,26 +24,28 @@ pub struct Memory {
     pub registered: Option<u16>,
 }
 
-/// The arena, registered or not. All of it or nothing: what part of it were registered would depend on what else the user
-/// runs, and so would the speed of each piece.
+/// The arena, registered or not. All of it or nothing: if a part of it were registered, what else the user runs would decide
+/// which pieces are fast.
 pub struct Buffers {
-    arena: Arc<Arena>,
+    arena: Arena,
     registered: bool,
 }
 
 impl Buffers {
     /// The arena as it is.
-    pub fn unregistered(arena: Arc<Arena>) -> Buffers {
+    pub fn unregistered(arena: Arena) -> Buffers {
         Buffers { arena, registered: false }
     }
 
-    /// The arena registered with a ring, which must not be restricted yet; or says why not.
-    pub fn registered(ring: &IoUring, arena: Arc<Arena>) -> Result<Buffers, i32> {
+    /// Registers the arena with a ring, which must not be restricted yet; or hands it back and says why not.
+    pub fn registered(ring: &IoUring, arena: Arena) -> Result<Buffers, (Arena, i32)> {
         let chunks = arena.chunks().map(|(first, length)| libc::iovec { iov_base: first.cast(), iov_len: length });
         let chunks: Vec<_> = chunks.collect();
         // SAFETY: the chunks are mapped for as long as the arena is; the engine gives it up only after the ring has let go.
-        unsafe { ring.submitter().register_buffers(&chunks) }.map_err(|refusal| errno_of(&refusal))?;
-        Ok(Buffers { arena, registered: true })
+        match unsafe { ring.submitter().register_buffers(&chunks) } {
+            Ok(()) => Ok(Buffers { arena, registered: true }),
+            Err(refusal) => Err((arena, errno_of(&refusal))),
+        }
     }
 
     /// Whether transfers use registered buffers.
@@ -54,7 +54,7 @@ impl Buffers {
     }
 
     /// The memory behind it all.
-    pub fn arena(&self) -> &Arc<Arena> {
+    pub fn arena(&self) -> &Arena {
         &self.arena
     }
 
@@ -69,14 +69,6 @@ impl Buffers {
         assert!((offset + length_bytes as usize).div_ceil(CHUNK_BYTES) <= chunk + 1, "a run of pages is within one chunk");
         Memory { first, registered: Some(chunk as u16) }
     }
-
-    /// Gives the memory up for good: the kernel may still be using it.
-    pub fn leak(&self) -> usize {
-        let length = self.arena.length_bytes();
-        // One count too many for ever, so that no owner is the last.
-        std::mem::forget(Arc::clone(&self.arena));
-        length
-    }
 }
 
 #[cfg(test)]
@@ -87,21 +79,20 @@ mod tests {
 
     #[test]
     fn a_buffer_is_named_by_the_chunk_that_holds_it() {
-        let arena = Arc::new(Arena::new(1024).unwrap());
-        let buffers = Buffers { arena: Arc::clone(&arena), registered: true };
+        let buffers = Buffers { arena: Arena::new(1024).unwrap(), registered: true };
         let chunk = |page, offset_bytes, length| buffers.memory(BufferStart { page, offset_bytes }, length).registered;
         assert_eq!(chunk(0, 0, 2 << 20), Some(0));
         assert_eq!(chunk(511, 4095, 1), Some(0));
         assert_eq!(chunk(511, 4096, 4096), Some(1));
         assert_eq!(chunk(512, 0, 2 << 20), Some(1));
         let start = BufferStart { page: 511, offset_bytes: 4096 };
-        assert!(ptr::eq(buffers.memory(start, 1).first, arena.pointer(start, 1)));
+        assert!(ptr::eq(buffers.memory(start, 1).first, buffers.arena.pointer(start, 1)));
     }
 
     #[test]
     #[should_panic(expected = "within one chunk")]
     fn a_buffer_that_straddles_two_chunks_is_a_programmers_error() {
-        let buffers = Buffers { arena: Arc::new(Arena::new(1024).unwrap()), registered: true };
+        let buffers = Buffers { arena: Arena::new(1024).unwrap(), registered: true };
         let _ = buffers.memory(BufferStart { page: 511, offset_bytes: 0 }, 4097);
     }
 }

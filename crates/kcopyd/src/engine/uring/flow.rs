@@ -195,21 +195,19 @@ impl Uring {
         }
     }
 
-    /// A flush that succeeded goes on with the directory of a file that we have made, as the same step.
+    /// A flush that succeeded goes on with the directory of a file that we have made, as the same step. One that failed has
+    /// failed for good, unless it was only put off.
     fn flush_answered(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) {
         let device = self.files.device(self.book.step(key).expect("the step was just found").device);
-        let directory = self.directories.iter().position(|other| *other == key);
-        match (result, directory) {
-            (StepResult::Failed(errno), _) => device.note_flush_error(errno),
-            (_, None) if device.parent_directory().is_some() => {
+        match result {
+            StepResult::Failed(libc::EINTR | libc::EAGAIN) => {}
+            StepResult::Failed(errno) => device.note_flush_error(errno),
+            _ if device.parent_directory().is_some() && !self.directories.contains(&key) => {
                 self.directories.push(key);
                 self.ready.steps.push(key);
                 return;
             }
             _ => {}
-        }
-        if let Some(found) = directory {
-            self.directories.swap_remove(found);
         }
         self.finish(key, result, completions);
     }
@@ -220,6 +218,7 @@ impl Uring {
         let step = self.book.step(key).expect("only steps in flight are finished");
         let opens = step.operation == Operation::Read;
         let goes_on = opens && result == StepResult::Done(step.length_bytes) && self.book.chain(slot).steps.len() > 1;
+        self.directories.retain(|other| *other != key);
         if let Next::StartOthers(slot) = self.book.finish(key, result, completions) {
             let others = 1..self.book.chain(slot).steps.len();
             self.ready.steps.extend(others.map(|position| self.book.key(slot, position)));

@@ -14,7 +14,7 @@ mod waker;
 #[cfg(test)]
 mod tests;
 
-use std::mem;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,11 +90,12 @@ enum Health {
 
 /// An engine on a ring. Made, used and dropped on one thread.
 pub struct Uring {
-    // Dropped first: the kernel lets go of the arena and of the devices before their owners here do.
+    // Dropped before the devices: an open file ends with the last who holds it, and that is not to be the kernel.
     ring: Ring,
     wake: Wake,
     files: Files,
-    buffers: Buffers,
+    /// Given up only by `drop`, and only if the kernel has let go of it.
+    buffers: ManuallyDrop<Buffers>,
     book: InFlight,
     ready: Ready,
     /// Flushes that have got as far as the directory of their file.
@@ -116,7 +117,7 @@ impl Uring {
     ///
     /// # Errors
     /// `EngineUnavailable`, with the reason in words, where io_uring cannot be used.
-    pub fn new(arena: Arc<Arena>, options: &UringOptions) -> Result<Uring, Error> {
+    pub fn new(arena: Arena, options: &UringOptions) -> Result<Uring, Error> {
         let (io, rung) = setup::climb_down(options.newest, options.entries)?;
         setup::probe_operations(&io)?;
         setup::bound_workers(&io);
@@ -140,7 +141,7 @@ impl Uring {
             ring,
             wake: Wake::new()?,
             files,
-            buffers,
+            buffers: ManuallyDrop::new(buffers),
             book: InFlight::new(ENGINE_STEPS_MAX.min(entries - setup::ENTRIES_RESERVED)),
             ready: Ready::default(),
             directories: Vec::new(),
@@ -223,12 +224,12 @@ fn register_files(io: &io_uring::IoUring, options: &UringOptions, reason: &mut V
     })
 }
 
-fn register_buffers(io: &io_uring::IoUring, arena: Arc<Arena>, options: &UringOptions, reason: &mut Vec<String>) -> Buffers {
+fn register_buffers(io: &io_uring::IoUring, arena: Arena, options: &UringOptions, reason: &mut Vec<String>) -> Buffers {
     if options.registered_buffers == Use::Never {
         reason.push("buffers not registered, as asked".into());
         return Buffers::unregistered(arena);
     }
-    Buffers::registered(io, Arc::clone(&arena)).unwrap_or_else(|errno| {
+    Buffers::registered(io, arena).unwrap_or_else(|(arena, errno)| {
         let advice = if errno == libc::ENOMEM { "; RLIMIT_MEMLOCK is too low for the pool" } else { "" };
         reason.push(format!("buffers not registered ({}{advice})", std::io::Error::from_raw_os_error(errno)));
         Buffers::unregistered(arena)
@@ -307,13 +308,16 @@ impl Engine for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         if self.drain() == Drained::No {
-            let leaked = self.buffers.leak();
-            eprintln!("kcopyd: the kernel does not let go of requests in flight; {leaked} bytes of memory stay with it");
+            let leaked = self.buffers.arena().length_bytes();
+            eprintln!("kcopyd: the kernel does not give back requests in flight; {leaked} bytes of memory stay with it");
             return;
         }
-        // Explicitly, because closing the ring gives them back only some time later, and a device opened O_EXCL or a limit
-        // on locked memory would be met again by whoever comes next. A refusal leaves it to the closing.
+        // Explicitly, because closing the ring gives these back only some time later; whoever comes next would meet a device
+        // that is still held, or a limit on locked memory. What is refused here is left to the closing.
         let submitter = self.ring.io().submitter();
-        mem::drop((submitter.unregister_files(), submitter.unregister_buffers()));
+        let _ = submitter.unregister_files();
+        let _ = submitter.unregister_buffers();
+        // SAFETY: every request has been answered, and nothing uses the buffers after this.
+        unsafe { ManuallyDrop::drop(&mut self.buffers) };
     }
 }

@@ -54,9 +54,22 @@ pub struct Ring {
 #[derive(Default)]
 pub struct Faults {
     /// The next entry takes so many entries at most.
-    pub take_at_most: Option<usize>,
+    pub take_at_most: Option<u32>,
     /// The next entries are refused with these errnos.
     pub refusals: VecDeque<i32>,
+    /// The kernel is one from before 5.11.
+    pub enter_knows_no_timeout: bool,
+}
+
+#[cfg(test)]
+impl Faults {
+    /// A kernel that does not take everything does not wait either.
+    fn cut(&mut self, to_submit: u32, wanted: u32) -> (u32, u32) {
+        match self.take_at_most.take() {
+            Some(at_most) if at_most < to_submit => (at_most, 0),
+            _ => (to_submit, wanted),
+        }
+    }
 }
 
 impl Ring {
@@ -117,7 +130,7 @@ impl Ring {
         let answer = match patience {
             Patience::None => self.call(0, EnterFlags::empty(), None),
             Patience::Forever => self.call(1, self.idle_flag(waiting), None),
-            Patience::Until(deadline) if self.io.params().is_feature_ext_arg() => {
+            Patience::Until(deadline) if self.enter_knows_timeouts() => {
                 self.call(1, self.idle_flag(waiting), Some(remaining(deadline)))
             }
             Patience::Until(deadline) => self.call(0, EnterFlags::empty(), None).map(|()| self.poll(deadline)),
@@ -131,7 +144,9 @@ impl Ring {
     /// GETEVENTS always: without it a ring of the `Deferred` rung delivers nothing.
     fn call(&mut self, wanted: u32, flags: EnterFlags, timeout: Option<Duration>) -> Result<(), i32> {
         let flags = flags | EnterFlags::GETEVENTS;
-        let to_submit = self.entries_to_hand_over();
+        let to_submit = self.queued.len() as u32;
+        #[cfg(test)]
+        let (to_submit, wanted) = self.faults.cut(to_submit, wanted);
         let submitter = self.io.submitter();
         let answer = match timeout {
             None => {
@@ -149,14 +164,6 @@ impl Ring {
         answer.map(drop).map_err(|error| errno_of(&error))
     }
 
-    fn entries_to_hand_over(&mut self) -> u32 {
-        #[cfg(test)]
-        if let Some(at_most) = self.faults.take_at_most.take() {
-            return self.queued.len().min(at_most) as u32;
-        }
-        self.queued.len() as u32
-    }
-
     /// What the kernel has taken is read off its head of the queue: the call's result does not say it if the wait failed.
     fn book_taken(&mut self) {
         let left = self.io.submission().len();
@@ -164,6 +171,14 @@ impl Ring {
         self.queued.drain(..taken);
         self.in_kernel += taken as u32;
         self.submissions += u64::from(taken > 0);
+    }
+
+    fn enter_knows_timeouts(&self) -> bool {
+        #[cfg(test)]
+        if self.faults.enter_knows_no_timeout {
+            return false;
+        }
+        self.io.params().is_feature_ext_arg()
     }
 
     fn idle_flag(&self, waiting: Waiting) -> EnterFlags {
