@@ -24,9 +24,9 @@ use crate::engine::device::Device;
 use crate::engine::signals::with_signals_blocked;
 use crate::error::{Error, ErrorKind};
 
-pub use crate::engine::support::{Support, support};
+pub use crate::engine::select::{EngineChoice, Support, support};
 pub(crate) use options::Checked;
-pub use options::{ClientOptions, EngineChoice};
+pub use options::ClientOptions;
 use post::{Command, Post, Submission};
 
 /// One end of a request.

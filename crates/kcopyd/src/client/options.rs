@@ -4,19 +4,8 @@ use crate::copy::limits::{
     PAGE_SECTORS, PAGES_DEFAULT, PAGES_MAX, SUB_JOB_SECTORS_DEFAULT, SUB_JOB_SECTORS_MAX, SUB_JOB_SECTORS_MIN,
 };
 use crate::copy::throttle::SharedThrottle;
+use crate::engine::select::EngineChoice;
 use crate::error::{Error, ErrorKind};
-
-/// Which engine to run on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// io_uring where it runs, threads otherwise.
-    #[default]
-    Auto,
-    /// io_uring or an error.
-    IoUring,
-    /// Threads.
-    Threads,
-}
 
 /// What a client is created with.
 #[derive(Clone, Debug, Default)]

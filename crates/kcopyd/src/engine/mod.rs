@@ -20,7 +20,6 @@ pub mod in_flight;
 pub mod select;
 pub mod signals;
 pub mod simulated;
-pub mod support;
 pub mod threads;
 pub mod uring;
 

@@ -62,6 +62,14 @@ macro_rules! waking {
 }
 
 contract!(simulated_engine, crate::simulated::SimulatedDisks);
-contract!(threads_direct, crate::real::ThreadsOnFiles<crate::real::DirectFiles>);
-contract!(threads_buffered, crate::real::ThreadsOnFiles<crate::real::BufferedFiles>);
-waking!(threads_waking, crate::real::ThreadsOnFiles<crate::real::BufferedFiles>);
+contract!(threads_direct, crate::real::OnFiles<crate::real::MakeThreads, crate::real::DirectFiles>);
+contract!(threads_buffered, crate::real::OnFiles<crate::real::MakeThreads, crate::real::BufferedFiles>);
+contract!(fan_out_direct, crate::real::OnFiles<crate::real::MakeFanOut, crate::real::DirectFiles>);
+contract!(fan_out_buffered, crate::real::OnFiles<crate::real::MakeFanOut, crate::real::BufferedFiles>);
+contract!(linked_direct, crate::real::OnFiles<crate::real::MakeLinked, crate::real::DirectFiles>);
+contract!(linked_buffered, crate::real::OnFiles<crate::real::MakeLinked, crate::real::BufferedFiles>);
+contract!(plain_ring_direct, crate::real::OnFiles<crate::real::MakePlain, crate::real::DirectFiles>);
+contract!(plain_ring_buffered, crate::real::OnFiles<crate::real::MakePlain, crate::real::BufferedFiles>);
+waking!(threads_waking, crate::real::OnFiles<crate::real::MakeThreads, crate::real::BufferedFiles>);
+waking!(ring_waking, crate::real::OnFiles<crate::real::MakeFanOut, crate::real::BufferedFiles>);
+waking!(plain_ring_waking, crate::real::OnFiles<crate::real::MakePlain, crate::real::BufferedFiles>);

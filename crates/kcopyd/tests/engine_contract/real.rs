@@ -7,9 +7,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Once};
 
+use kcopyd::engine::Engine;
 use kcopyd::engine::arena::Arena;
 use kcopyd::engine::device::{Access, Device, DeviceOptions, Direct};
 use kcopyd::engine::threads::Threads;
+use kcopyd::engine::uring::{Chains, Rung, Uring, UringOptions, Use};
 use tempfile::TempDir;
 
 use crate::fixture::{Faulty, Fixture};
@@ -106,21 +108,83 @@ fn limit_files() {
     });
 }
 
-/// The threads engine on files.
-pub struct ThreadsOnFiles<W: Way> {
-    files: Files,
-    way: PhantomData<W>,
+/// How a real engine is made on some memory.
+pub trait Make {
+    /// The engine.
+    type Engine: Engine<Device = Device>;
+
+    /// Makes one.
+    fn make(arena: Arc<Arena>) -> Self::Engine;
 }
 
-impl<W: Way> Fixture for ThreadsOnFiles<W> {
+/// The threads engine.
+pub struct MakeThreads;
+
+impl Make for MakeThreads {
     type Engine = Threads;
 
+    fn make(arena: Arc<Arena>) -> Threads {
+        Threads::new(arena, "the contract is tested").expect("a thread can be started")
+    }
+}
+
+/// The ring, chains fanned out.
+pub struct MakeFanOut;
+
+impl Make for MakeFanOut {
+    type Engine = Uring;
+
+    fn make(arena: Arc<Arena>) -> Uring {
+        let options = UringOptions { chains: Chains::FanOut, ..UringOptions::default() };
+        Uring::new(arena, &options).expect("io_uring runs where this is tested")
+    }
+}
+
+/// The ring, chains linked.
+pub struct MakeLinked;
+
+impl Make for MakeLinked {
+    type Engine = Uring;
+
+    fn make(arena: Arc<Arena>) -> Uring {
+        let options = UringOptions { chains: Chains::Linked, ..UringOptions::default() };
+        Uring::new(arena, &options).expect("io_uring runs where this is tested")
+    }
+}
+
+/// The ring with nothing registered, not restricted and without the flags of newer kernels.
+pub struct MakePlain;
+
+impl Make for MakePlain {
+    type Engine = Uring;
+
+    fn make(arena: Arc<Arena>) -> Uring {
+        let options = UringOptions {
+            registered_buffers: Use::Never,
+            registered_files: Use::Never,
+            restrictions: Use::Never,
+            newest: Rung::Plain,
+            ..UringOptions::default()
+        };
+        Uring::new(arena, &options).expect("io_uring runs where this is tested")
+    }
+}
+
+/// An engine on files.
+pub struct OnFiles<M: Make, W: Way> {
+    files: Files,
+    kind: PhantomData<(M, W)>,
+}
+
+impl<M: Make, W: Way> Fixture for OnFiles<M, W> {
+    type Engine = M::Engine;
+
     fn new() -> Self {
-        ThreadsOnFiles { files: Files::new(W::DIRECT), way: PhantomData }
+        OnFiles { files: Files::new(W::DIRECT), kind: PhantomData }
     }
 
-    fn engine(&self, arena: Arc<Arena>) -> Threads {
-        Threads::new(arena, "the contract is tested").expect("a thread can be started")
+    fn engine(&self, arena: Arc<Arena>) -> M::Engine {
+        M::make(arena)
     }
 
     fn device(&self, bytes: &[u8]) -> Arc<Device> {

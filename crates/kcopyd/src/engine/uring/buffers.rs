@@ -1,6 +1,8 @@
 //! The arena as the ring sees it: registered with the kernel, a buffer for each chunk, or plain memory where the kernel does
 //! not grant that. It refuses to know steps.
 
+use std::sync::Arc;
+
 use io_uring::IoUring;
 
 use super::setup::errno_of;
@@ -27,18 +29,18 @@ pub struct Memory {
 /// The arena, registered or not. All of it or nothing: if a part of it were registered, what else the user runs would decide
 /// which pieces are fast.
 pub struct Buffers {
-    arena: Arena,
+    arena: Arc<Arena>,
     registered: bool,
 }
 
 impl Buffers {
     /// The arena as it is.
-    pub fn unregistered(arena: Arena) -> Buffers {
+    pub fn unregistered(arena: Arc<Arena>) -> Buffers {
         Buffers { arena, registered: false }
     }
 
     /// Registers the arena with a ring, which must not be restricted yet; or hands it back and says why not.
-    pub fn registered(ring: &IoUring, arena: Arena) -> Result<Buffers, (Arena, i32)> {
+    pub fn registered(ring: &IoUring, arena: Arc<Arena>) -> Result<Buffers, (Arc<Arena>, i32)> {
         let chunks = arena.chunks().map(|(first, length)| libc::iovec { iov_base: first.cast(), iov_len: length });
         let chunks: Vec<_> = chunks.collect();
         // SAFETY: the chunks are mapped for as long as the arena is; the engine gives it up only after the ring has let go.
@@ -61,7 +63,7 @@ impl Buffers {
     /// Where so many bytes from a start on are. Page 511 with an offset of 4096 bytes is in chunk 1, as page 512 is.
     pub fn memory(&self, start: BufferStart, length_bytes: u32) -> Memory {
         let first = self.arena.pointer(start, length_bytes);
-        if !self.registered {
+        if !self.registered || start.page == BufferStart::ZEROES.page {
             return Memory { first, registered: None };
         }
         let offset = self.arena.offset_bytes(start);
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_named_by_the_chunk_that_holds_it() {
-        let buffers = Buffers { arena: Arena::new(1024).unwrap(), registered: true };
+        let buffers = Buffers { arena: Arc::new(Arena::new(1024).unwrap()), registered: true };
         let chunk = |page, offset_bytes, length| buffers.memory(BufferStart { page, offset_bytes }, length).registered;
         assert_eq!(chunk(0, 0, 2 << 20), Some(0));
         assert_eq!(chunk(511, 4095, 1), Some(0));
@@ -92,7 +94,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "within one chunk")]
     fn a_buffer_that_straddles_two_chunks_is_a_programmers_error() {
-        let buffers = Buffers { arena: Arena::new(1024).unwrap(), registered: true };
+        let buffers = Buffers { arena: Arc::new(Arena::new(1024).unwrap()), registered: true };
         let _ = buffers.memory(BufferStart { page: 511, offset_bytes: 0 }, 4097);
     }
 }

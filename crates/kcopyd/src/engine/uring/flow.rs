@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use io_uring::squeue::{Entry, Flags};
 
-use super::{Health, Uring};
 use super::files::Handle;
 use super::ring::{Patience, Waiting};
 use super::steps::{self, StartsByItself};
 use super::waker::WAKE;
+use super::{Health, Uring};
 use crate::copy::chain::{Completion, Operation, StepResult};
 use crate::engine::in_flight::{InFlight, Next, Slot, Start, StepKey};
 
@@ -79,6 +79,9 @@ impl Uring {
             return self.start_flush(key, completions);
         }
         let file = self.files.transfer(step.device, step.offset_bytes, step.length_bytes.into());
+        if step.operation == Operation::Zero {
+            return self.push(steps::zero(&step, file), key, Some(file));
+        }
         let memory = self.buffers.memory(step.buffer, step.length_bytes);
         self.push(steps::transfer(&step, file, memory).flags(link), key, Some(file));
     }
@@ -184,14 +187,15 @@ impl Uring {
             self.counters.unknown += 1;
             return;
         };
-        let operation = step.operation;
+        let (operation, length_bytes) = (step.operation, step.length_bytes);
         let slot = InFlight::slot(key);
         let linked = self.book.start(slot) == Start::Linked && InFlight::position(key) > 0 && !self.book.read_in_full(slot);
         let result = steps::result_of(answer, if linked { StartsByItself::No } else { StartsByItself::Yes });
-        if operation == Operation::Flush {
-            self.flush_answered(key, result, completions);
-        } else {
-            self.finish(key, result, completions);
+        match (operation, result) {
+            (Operation::Flush, _) => self.flush_answered(key, result, completions),
+            // The kernel zeroes all of a range or says why not.
+            (Operation::Zero, StepResult::Done(_)) => self.finish(key, StepResult::Done(length_bytes), completions),
+            _ => self.finish(key, result, completions),
         }
     }
 
@@ -230,7 +234,8 @@ impl Uring {
 
     /// The read of a chain has come home that the kernel had not taken as a whole.
     fn rejoin(&mut self, slot: Slot, completions: &mut Vec<Completion>) {
-        let (mine, others) = std::mem::take(&mut self.ready.cut_off).into_iter().partition(|key| InFlight::slot(*key) == slot);
+        let (mine, others) =
+            std::mem::take(&mut self.ready.cut_off).into_iter().partition(|key| InFlight::slot(*key) == slot);
         self.ready.cut_off = others;
         for key in mine {
             if self.book.read_in_full(slot) {

@@ -117,7 +117,7 @@ impl Uring {
     ///
     /// # Errors
     /// `EngineUnavailable`, with the reason in words, where io_uring cannot be used.
-    pub fn new(arena: Arena, options: &UringOptions) -> Result<Uring, Error> {
+    pub fn new(arena: Arc<Arena>, options: &UringOptions) -> Result<Uring, Error> {
         let (io, rung) = setup::climb_down(options.newest, options.entries)?;
         setup::probe_operations(&io)?;
         setup::bound_workers(&io);
@@ -224,7 +224,7 @@ fn register_files(io: &io_uring::IoUring, options: &UringOptions, reason: &mut V
     })
 }
 
-fn register_buffers(io: &io_uring::IoUring, arena: Arena, options: &UringOptions, reason: &mut Vec<String>) -> Buffers {
+fn register_buffers(io: &io_uring::IoUring, arena: Arc<Arena>, options: &UringOptions, reason: &mut Vec<String>) -> Buffers {
     if options.registered_buffers == Use::Never {
         reason.push("buffers not registered, as asked".into());
         return Buffers::unregistered(arena);

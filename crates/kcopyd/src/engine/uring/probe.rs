@@ -45,7 +45,9 @@ pub fn round_trip(ring: &mut Ring) -> Result<ShortRead, Error> {
     match answers? {
         [8, canceled] if canceled == -libc::ECANCELED => Ok(ShortRead::BreaksLinks),
         [8, _] => Ok(ShortRead::IsIgnored),
-        [errno, _] => Err(unavailable(errno.checked_neg().filter(|errno| *errno > 0).unwrap_or(libc::EIO), "io_uring_enter")),
+        [errno, _] => {
+            Err(unavailable(errno.checked_neg().filter(|errno| *errno > 0).unwrap_or(libc::EIO), "io_uring_enter"))
+        }
     }
 }
 

@@ -192,8 +192,7 @@ impl Ring {
     fn poll(&self, deadline: Instant) {
         let mut descriptors = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
         let timeout = remaining(deadline);
-        let timeout =
-            rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        let timeout = rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         // However it ends, the caller looks at the queue and at the clock.
         let _ = poll(&mut descriptors, Some(&timeout));
     }
@@ -243,7 +242,8 @@ impl Tail {
         let descriptor = unsafe { BorrowedFd::borrow_raw(io.as_raw_fd()) };
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; offset 0 is IORING_OFF_SQ_RING.
-        let page = unsafe { mmap(ptr::null_mut(), PAGE, flags, MapFlags::SHARED, descriptor.as_fd(), 0) }.map_err(refused)?;
+        let page =
+            unsafe { mmap(ptr::null_mut(), PAGE, flags, MapFlags::SHARED, descriptor.as_fd(), 0) }.map_err(refused)?;
         // SAFETY: the range is the mapping just made; a child of the process must not get it.
         unsafe { madvise(page, PAGE, Advice::LinuxDontFork) }.map_err(refused)?;
         Ok(Tail { page: NonNull::new(page).expect("mmap never answers with null"), offset })

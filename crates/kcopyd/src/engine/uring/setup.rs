@@ -131,18 +131,20 @@ pub fn probe_operations(ring: &IoUring) -> Result<(), Error> {
     match OPERATIONS.iter().find(|(code, _)| !probe.is_supported(*code)) {
         None => Ok(()),
         Some((_, name)) => {
-            let text = format!("this kernel's io_uring lacks the operation {name}; it is older than Linux 5.6, or an emulation");
+            let text =
+                format!("this kernel's io_uring lacks the operation {name}; it is older than Linux 5.6, or an emulation");
             Err(Error::new(ErrorKind::EngineUnavailable, text))
         }
     }
 }
 
-const OPERATIONS: [(u8, &str); 5] = [
+const OPERATIONS: [(u8, &str); 6] = [
     (opcode::Read::CODE, "READ"),
     (opcode::Write::CODE, "WRITE"),
     (opcode::ReadFixed::CODE, "READ_FIXED"),
     (opcode::WriteFixed::CODE, "WRITE_FIXED"),
     (opcode::Fsync::CODE, "FSYNC"),
+    (opcode::Fallocate::CODE, "FALLOCATE"),
 ];
 
 /// The register calls that a working ring still makes: a device comes or goes, and everything is given back at the end.
@@ -183,15 +185,20 @@ pub fn unavailable(errno: i32, syscall: &'static str) -> Error {
 fn explain(errno: i32, disabled: &str) -> String {
     let name = io::Error::from_raw_os_error(errno);
     match errno {
-        libc::EPERM | libc::EACCES if disabled == "2" => "the sysctl kernel.io_uring_disabled is 2 (off for everyone)".into(),
+        libc::EPERM | libc::EACCES if disabled == "2" => {
+            "the sysctl kernel.io_uring_disabled is 2 (off for everyone)".into()
+        }
         libc::EPERM | libc::EACCES if disabled == "1" => {
-            "the sysctl kernel.io_uring_disabled is 1 (off without CAP_SYS_ADMIN or the group in kernel.io_uring_group)".into()
+            "the sysctl kernel.io_uring_disabled is 1 (off without CAP_SYS_ADMIN or the group in kernel.io_uring_group)"
+                .into()
         }
         libc::EPERM | libc::EACCES => {
             format!("a seccomp filter (the default of most container runtimes) or a security module refuses it ({name})")
         }
         libc::ENOSYS => format!("the kernel is older than 5.1 or built without it, or a seccomp filter hides it ({name})"),
-        libc::ENOMEM => format!("no memory for even {ENTRIES_MIN} entries; raise RLIMIT_MEMLOCK or the memory limit ({name})"),
+        libc::ENOMEM => {
+            format!("no memory for even {ENTRIES_MIN} entries; raise RLIMIT_MEMLOCK or the memory limit ({name})")
+        }
         _ => name.to_string(),
     }
 }
@@ -242,6 +249,9 @@ mod tests {
         assert!(explain(libc::ENOSYS, "").contains("older than 5.1"));
         assert!(explain(libc::ENOMEM, "0").contains("RLIMIT_MEMLOCK"));
         let error = unavailable(libc::ENOSYS, "io_uring_setup");
-        assert_eq!((error.kind, error.errno, error.syscall), (ErrorKind::EngineUnavailable, Some(38), Some("io_uring_setup")));
+        assert_eq!(
+            (error.kind, error.errno, error.syscall),
+            (ErrorKind::EngineUnavailable, Some(38), Some("io_uring_setup"))
+        );
     }
 }

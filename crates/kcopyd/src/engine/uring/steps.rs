@@ -1,6 +1,6 @@
 //! A step as an entry of the ring, and the two ways of running a chain. It refuses to touch the ring.
 
-use io_uring::opcode::{Fsync, Read, ReadFixed, Write, WriteFixed};
+use io_uring::opcode::{Fallocate, Fsync, Read, ReadFixed, Write, WriteFixed};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, FsyncFlags};
 
@@ -61,9 +61,16 @@ pub fn transfer(step: &Step, file: Handle, memory: Memory) -> Entry {
         (Operation::Read, Some(index)) => ReadFixed::new(file, first, length, index).offset(offset).build(),
         (Operation::Write, None) => Write::new(file, first, length).offset(offset).build(),
         (Operation::Write, Some(index)) => WriteFixed::new(file, first, length, index).offset(offset).build(),
-        (Operation::Flush, _) => unreachable!("a flush moves no bytes"),
+        (Operation::Zero | Operation::Flush, _) => unreachable!("it moves no bytes"),
     };
     entry.flags(flags)
+}
+
+/// Zeroing by the device or its file system: to the kernel always work for one of its workers.
+pub fn zero(step: &Step, file: Handle) -> Entry {
+    let (file, flags) = file.parts();
+    let entry = Fallocate::new(file, u64::from(step.length_bytes)).offset(step.offset_bytes);
+    entry.mode(libc::FALLOC_FL_ZERO_RANGE).build().flags(flags)
 }
 
 /// The flush of a device.
@@ -107,6 +114,8 @@ pub struct Counters {
     pub read_fixed: u64,
     /// WRITE_FIXED: from a registered buffer.
     pub write_fixed: u64,
+    /// FALLOCATE, to zero a range.
+    pub fallocate: u64,
     /// FSYNC, of devices and directories.
     pub fsync: u64,
     /// Those of all that named a registered file.
@@ -127,6 +136,7 @@ impl Counters {
             Write::CODE => &mut self.write,
             ReadFixed::CODE => &mut self.read_fixed,
             WriteFixed::CODE => &mut self.write_fixed,
+            Fallocate::CODE => &mut self.fallocate,
             _ => &mut self.fsync,
         };
         *counter += 1;

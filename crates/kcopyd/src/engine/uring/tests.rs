@@ -25,7 +25,7 @@ struct Bench {
 
 impl Bench {
     fn new(options: UringOptions) -> Bench {
-        let engine = Uring::new(Arena::new(1024).unwrap(), &options).unwrap();
+        let engine = Uring::new(Arc::new(Arena::new(1024).unwrap()), &options).unwrap();
         // Not /tmp: that may be a tmpfs, which has no direct I/O worth the name.
         let directory = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         Bench { engine, directory }
@@ -105,9 +105,5 @@ impl Random {
         word = (word ^ word >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         word = (word ^ word >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         word ^ word >> 31
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
     }
 }

@@ -3,15 +3,8 @@
 use super::*;
 use StepResult::{Done, Failed, NotAttempted};
 
-const EVERY_RUNG: [Rung; 7] = [
-    Rung::Plain,
-    Rung::Restrictable,
-    Rung::SubmitAll,
-    Rung::Cooperative,
-    Rung::SingleIssuer,
-    Rung::Deferred,
-    Rung::Direct,
-];
+const EVERY_RUNG: [Rung; 7] =
+    [Rung::Plain, Rung::Restrictable, Rung::SubmitAll, Rung::Cooperative, Rung::SingleIssuer, Rung::Deferred, Rung::Direct];
 
 #[test]
 fn p26_both_ways_copy_on_every_rung_of_the_ladder() {
@@ -40,7 +33,15 @@ fn both_ways_run_with_registered_buffers_and_files() {
     bench.engine.chains = Chains::FanOut;
     bench.stage(2, &[read(source, 0, 4096, 0), write(destination, 4096, 4096, 0), flush(destination)]);
     bench.run(3);
-    let expected = Counters { read_fixed: 2, write_fixed: 2, fsync: 1, registered_files: 5, linked: 1, fan_out: 1, ..Counters::default() };
+    let expected = Counters {
+        read_fixed: 2,
+        write_fixed: 2,
+        fsync: 1,
+        registered_files: 5,
+        linked: 1,
+        fan_out: 1,
+        ..Counters::default()
+    };
     assert_eq!(bench.engine.counters(), expected);
     assert!(bench.engine.description().registered_buffers);
 }

@@ -55,7 +55,8 @@ fn several_chains_survive_any_cut_either_way() {
             let [a, b] = ["a", "b"].map(|name| bench.file(name, &[], Access::Write));
             for n in 0..4 {
                 let at = u64::from(n) * 8192;
-                bench.stage(n.into(), &[read(source, at, 8192, n * 2), write(a, at, 8192, n * 2), write(b, at, 8192, n * 2)]);
+                bench
+                    .stage(n.into(), &[read(source, at, 8192, n * 2), write(a, at, 8192, n * 2), write(b, at, 8192, n * 2)]);
             }
             bench.stage(99, &[flush(a)]);
             bench.engine.ring.faults.take_at_most = Some(taken);

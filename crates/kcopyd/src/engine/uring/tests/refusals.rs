@@ -45,7 +45,8 @@ fn refuse(call: u32, errno: i32) {
 fn p26_a_refused_system_call_makes_the_engine_unavailable_and_says_why() {
     for (call, name) in [(SETUP, "io_uring_setup"), (ENTER, "io_uring_enter"), (REGISTER, "io_uring_register")] {
         for (errno, word) in [(libc::EPERM, "seccomp"), (libc::ENOSYS, "older than 5.1"), (libc::EACCES, "seccomp")] {
-            let refused = where_refused(call, errno, || Uring::new(Arena::new(1).unwrap(), &UringOptions::default()).err());
+            let refused =
+                where_refused(call, errno, || Uring::new(Arc::new(Arena::new(1).unwrap()), &UringOptions::default()).err());
             let error = refused.expect("the engine needs this call");
             assert_eq!((error.kind, error.errno, error.syscall), (ErrorKind::EngineUnavailable, Some(errno), Some(name)));
             assert!(error.context.contains(word), "{error}");
@@ -55,7 +56,8 @@ fn p26_a_refused_system_call_makes_the_engine_unavailable_and_says_why() {
 
 #[test]
 fn p26_flags_that_no_kernel_knows_end_on_the_lowest_rung_and_then_in_a_refusal() {
-    let refused = where_refused(SETUP, libc::EINVAL, || Uring::new(Arena::new(1).unwrap(), &UringOptions::default()).err());
+    let refused =
+        where_refused(SETUP, libc::EINVAL, || Uring::new(Arc::new(Arena::new(1).unwrap()), &UringOptions::default()).err());
     assert_eq!(refused.map(|error| (error.kind, error.errno)), Some((ErrorKind::EngineUnavailable, Some(libc::EINVAL))));
 }
 
@@ -73,7 +75,11 @@ fn describe_with_memlock(bytes: u64) -> String {
             const CAP_IPC_LOCK: libc::c_ulong = 14;
             libc::prctl(libc::PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0);
             let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-            if libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+            if libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
         });
     }
     let output = child.output().unwrap();

@@ -6,7 +6,7 @@ use std::thread;
 use super::*;
 
 fn engine() -> Uring {
-    Uring::new(Arena::new(1).unwrap(), &UringOptions::default()).unwrap()
+    Uring::new(Arc::new(Arena::new(1).unwrap()), &UringOptions::default()).unwrap()
 }
 
 #[test]
@@ -65,7 +65,8 @@ fn a_ring_from_another_thread_ends_the_wait_and_none_is_lost() {
 fn a_wait_with_a_deadline_ends_with_it_and_with_a_ring_also_where_enter_knows_no_timeout() {
     // The kernels that are meant have no deferred completions.
     for (newest, enter_knows_no_timeout) in [(Rung::NEWEST, false), (Rung::SubmitAll, true), (Rung::Plain, true)] {
-        let mut engine = Uring::new(Arena::new(1).unwrap(), &UringOptions { newest, ..UringOptions::default() }).unwrap();
+        let mut engine =
+            Uring::new(Arc::new(Arena::new(1).unwrap()), &UringOptions { newest, ..UringOptions::default() }).unwrap();
         engine.ring.faults.enter_knows_no_timeout = enter_knows_no_timeout;
         let deadline = Instant::now() + Duration::from_millis(30);
         engine.submit_and_wait(Wait::Until(deadline), &mut Vec::new());
