@@ -1,1 +1,23 @@
 //! The Node-API binding: it converts arguments, calls the core and rings the doorbell. It knows no policy and no default.
+//!
+//! What crosses is declared in `src/native.ts`. Refusals cross as data; nothing here throws but a bug. Everything but the
+//! doorbell runs on the JavaScript thread of one environment (the main thread or a worker), so what belongs to an
+//! environment is kept in thread-locals and takes no locks.
+
+mod client;
+mod closing;
+mod data;
+mod device;
+mod doorbell;
+mod teardown;
+
+use napi_derive::napi;
+
+use data::NativeSupport;
+
+/// What this machine can run.
+#[napi(catch_unwind)]
+#[must_use]
+pub fn support() -> NativeSupport {
+    NativeSupport::from(kcopyd::client::support())
+}
