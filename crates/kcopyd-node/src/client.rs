@@ -73,6 +73,7 @@ pub fn create_client(
         pages: Some(options.pages),
         sub_job_sectors: Some(u64::from(options.sub_job_sectors)),
         engine: options.engine.into(),
+        throttle: None,
     };
     let resident = Resident::settle_in(env, IDS.fetch_add(1, Ordering::Relaxed), &doorbell)?;
     Ok(AsyncTask::new(CreateTask { resident, options }))

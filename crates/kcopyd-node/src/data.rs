@@ -161,12 +161,22 @@ pub struct NativeSupport {
 impl From<Support> for NativeSupport {
     fn from(support: Support) -> Self {
         NativeSupport {
-            platform: support.platform,
+            platform: platform(),
             engine: support.engine.map(|kind| kind_name(kind).to_owned()),
             reason: support.reason,
             kernel: support.kernel,
         }
     }
+}
+
+/// What this was built for, as Node names it: `linux-x64`. The core refuses to know Node's names.
+fn platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("{}-{architecture}", std::env::consts::OS)
 }
 
 fn kind_name(kind: Kind) -> &'static str {

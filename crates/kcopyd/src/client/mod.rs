@@ -146,6 +146,12 @@ impl Client {
         let _ = self.post.send_always(Command::Abort(token));
     }
 
+    /// Aborts every job.
+    pub fn abort_all(&self) {
+        // A client that has ended has no job to abort.
+        let _ = self.post.send_always(Command::AbortAll);
+    }
+
     /// Takes up to `at_most` finished jobs, in the order in which they finished.
     pub fn take_finished(&self, at_most: usize, into: &mut Vec<Finished>) {
         self.post.take_finished(at_most, into);
@@ -182,8 +188,7 @@ impl Client {
     /// enough, the thread is left to itself, with memory that nobody else will ever use; then the answer is `Left::Behind`.
     pub fn end(mut self, deadline: Duration) -> Left {
         self.post.close();
-        // A client that has ended has no job to abort.
-        let _ = self.post.send_always(Command::AbortAll);
+        self.abort_all();
         if !self.post.wait_until_ended(deadline) {
             drop(self.thread.take());
             return Left::Behind;
@@ -209,8 +214,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         if self.thread.is_some() {
             self.post.close();
-            // A client that has ended has no job to abort.
-            let _ = self.post.send_always(Command::AbortAll);
+            self.abort_all();
         }
     }
 }
