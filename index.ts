@@ -1,0 +1,363 @@
+// The whole public face of kcopyd: first the types, then the classes and functions. It says what everything means and
+// forwards; what happens is in src/. It refuses to decide anything, and to export anything private.
+
+import type { FileHandle } from 'node:fs/promises';
+import { Client } from './src/client.js';
+import { copy } from './src/copy.js';
+import { giveSight, insist, OpenDevice, openDevice } from './src/device.js';
+import { SECTOR_BYTES } from './src/limits.js';
+import { FLAG_IGNORE_ERROR, FLAG_WRITE_SEQ } from './src/native.js';
+import { submitCopy } from './src/submit_copy.js';
+import { support as lookAround } from './src/support.js';
+
+export { KcopydError } from './src/errors.js';
+
+/**
+ * A sector, or a number of sectors, of **512 bytes each, whatever the device's logical block is** (the kernel's `sector_t`).
+ * Whole, from 0 to 2^53 - 1; anything else is `ERR_OUT_OF_RANGE` or `ERR_INVALID_ARG_TYPE`. Results are always numbers.
+ */
+export type SectorNumber = number | bigint;
+
+/** How {@link Device.open} opens a device. */
+export interface DeviceOptions {
+  /** What it is for: `'read'` to be a source, `'write'` to be a destination, or both. Default: `'read'`. */
+  access?: 'read' | 'write' | 'read-write';
+  /**
+   * Whether data goes past the page cache (O_DIRECT). `'auto'`, the default: where the device or file system grants it, else
+   * through the cache, and {@link Device.directReason} says why. `'always'` rejects where it is not granted.
+   */
+  direct?: 'auto' | 'always' | 'never';
+  /**
+   * Whether nobody else may have it open the same way: O_EXCL for a block device (`EBUSY` if it is mounted or in use), a lock
+   * (flock) for a regular file. Default: true for a block device opened for writing, so that a disk in use is never
+   * overwritten, and for a file opened for writing.
+   */
+  exclusive?: boolean;
+  /** Whether a regular file that does not exist is made. Never on the file system mounted at `/dev` itself. Default: false. */
+  create?: boolean;
+  /**
+   * Refuses any other device than the one that was enumerated before: its device number (`stat.rdev`), its size in bytes, its
+   * disk sequence number (`/sys/block/NAME/diskseq`). Each is a whole number; a difference is `ERR_KCOPYD_UNEXPECTED_DEVICE`.
+   */
+  expect?: { rdev?: number; size?: number; diskSequence?: number };
+}
+
+/**
+ * What a region may lie on: an opened {@link Device}, or, for {@link KcopydClient.copy} alone, a path, a `FileHandle` or a file
+ * descriptor.
+ *
+ * A path is opened for the job and closed before its promise settles: a source for reading, a destination for writing, with
+ * the defaults of {@link DeviceOptions}. The same path twice in one job is opened once. A `FileHandle` or descriptor is
+ * duplicated before `copy` returns and used with the flags that it has (P29). Jobs that share a device at the same time share
+ * a `Device` object, also across clients.
+ */
+export type DeviceLike = Device | string | URL | Buffer | FileHandle | number;
+
+/** A range of sectors on a device (the kernel's `struct dm_io_region`). */
+export interface IoRegion {
+  /** Where it lies. */
+  device: DeviceLike;
+  /**
+   * Its first sector. Default: 0. On a block device a multiple of the logical block, else `ERR_KCOPYD_ALIGNMENT`.
+   */
+  sector?: SectorNumber;
+  /**
+   * How many sectors; 0 is a job that completes at once. A source's default is to its end. A destination's default, and only
+   * legal value, is the source's. Past the end of the device it is `ERR_KCOPYD_BOUNDS`; a destination that is a regular
+   * file grows instead.
+   */
+  count?: SectorNumber;
+}
+
+/** How {@link KcopydClient.create} makes a client. */
+export interface ClientOptions {
+  /**
+   * Pages of 4096 bytes set aside for this client: the `num_pages` of `kcopyd_client_create`. A hard cap on the memory that
+   * its jobs use (P19), from 1 to 2^20. Default: 4096, which is 16 MiB.
+   */
+  pages?: number;
+  /**
+   * The largest piece that is read and written at once, in sectors, from 8 to 2048 and no larger than the pool. Default: 1024,
+   * which is 512 KiB, or the whole pool if that is less.
+   */
+  subJobSectors?: number;
+  /**
+   * What executes the jobs. `'auto'`, the default, takes io_uring where it runs, else threads; the environment variable
+   * `KCOPYD_ENGINE` overrides it. One that is named and cannot run rejects with `ERR_KCOPYD_ENGINE_UNAVAILABLE`.
+   */
+  engine?: 'auto' | 'io_uring' | 'threads';
+}
+
+/** How {@link KcopydClient.copy} does a job. */
+export interface JobOptions {
+  /**
+   * Attempts every piece on every destination, whatever fails (DM_KCOPYD_IGNORE_ERROR, P14); what cannot be read arrives as
+   * zeros and is listed in `failures` (P8). The job rejects all the same. Default: false, the first error ends the job.
+   */
+  ignoreErrors?: boolean;
+  /**
+   * Issues each destination's writes in ascending order (DM_KCOPYD_WRITE_SEQ). **Does not work yet**: `true` is refused with
+   * `ERR_KCOPYD_NOT_IMPLEMENTED`.
+   */
+  sequential?: boolean;
+  /** Makes every destination durable (fdatasync) before the job completes. Default: false. */
+  flush?: boolean;
+  /**
+   * Aborts the job: no new piece is begun, and the promise rejects with an `AbortError` that carries the outcome once those
+   * in flight have landed (P27). A job that was complete before the abort took effect resolves.
+   */
+  signal?: AbortSignal;
+  /**
+   * Told how far the job is: at most ten times a second, and always a last time before the promise settles. What it throws
+   * surfaces as an uncaught exception, and the job goes on.
+   */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** How far a job is. */
+export interface Progress {
+  /** Sectors of the source that are done with, on every destination. */
+  sectorsDone: number;
+  /** Sectors of the whole job. */
+  sectorsTotal: number;
+  /** Bytes of the source a second: over the last two seconds; the last time, over the whole job. */
+  bytesPerSecond: number;
+  /** Milliseconds that the rest takes at this rate; null if nothing moves, 0 at the end of a whole job. */
+  etaMs: number | null;
+  /** For each destination, in order: the sectors done with, and whether anything there has failed. */
+  destinations: { sectorsDone: number; failed: boolean }[];
+}
+
+/** One thing that failed. Adjacent equal ones are one. */
+export interface Failure {
+  /** What was attempted. */
+  op: 'read' | 'write' | 'flush' | 'zero';
+  /** The destination, from 0; null: the source. */
+  destination: number | null;
+  /** The first sector concerned, counted on the device that failed. */
+  sector: number;
+  /** How many sectors. A failed flush concerns the whole region. */
+  count: number;
+  /** The errno's name: `EIO`, `ENOSPC`, … */
+  code: string;
+  /** The errno, **positive** here. */
+  errno: number;
+}
+
+/** What a job came to. */
+export interface Outcome {
+  /**
+   * The contiguous prefix, in sectors, that is known to hold the source's bytes in every destination: a lower bound. A part
+   * filled with zeros for an unreadable source does not count.
+   */
+  sectors: number;
+  /** The same in bytes: exact, also where a source file ends within a sector. */
+  bytes: number;
+  /** 0, or the errno (positive) of the first read error; without one, ECANCELED after an abort, ENOTRECOVERABLE after P32. */
+  readErr: number;
+  /** Bit i is set if and only if a write, zero or flush to destination i failed (P12). Unsigned: 0 to 2^32 - 1. */
+  writeErr: number;
+  /** What failed, at most 1,000 entries. */
+  failures: Failure[];
+  /** How many more failures there were. */
+  failuresOmitted: number;
+  /** What each destination holds: the prefix known to be there, and whether that is the whole region (flushed, if asked). */
+  destinations: { sectors: number; ok: boolean }[];
+  /** Milliseconds from submitting to completion, without opening and closing. */
+  durationMs: number;
+}
+
+/**
+ * A completion callback: the kernel's `kcopyd_notify_fn`.
+ *
+ * @param readErr - 0, or as in {@link Outcome.readErr}.
+ * @param writeErr - 0, or as in {@link Outcome.writeErr}. Both are 0 if and only if every destination is complete (P17).
+ * @param context - What was handed to the submitting call, untouched.
+ */
+export type NotifyFn<C> = (readErr: number, writeErr: number, context: C) => void;
+
+/** Counters of a client. */
+export interface ClientStats {
+  /** What executes its jobs, why that one, and whether its pages are registered with the kernel as fixed buffers. */
+  engine: { kind: 'io_uring' | 'threads'; reason: string; registeredBuffers: boolean };
+  /** Its pool, in pages of 4096 bytes. */
+  pages: { total: number; free: number };
+  /** Jobs in flight. */
+  jobs: number;
+  /** Sub-jobs in flight. */
+  subJobs: number;
+  /** Bytes read from sources since it was created. */
+  bytes: number;
+  /** Batches handed to the kernel since it was created. */
+  submissions: number;
+}
+
+/** What this machine can run. */
+export interface Support {
+  /** Operating system, processor and C library, such as `linux-x64-gnu`. */
+  platform: string;
+  /** The best engine that runs here; null if none does. */
+  engine: 'io_uring' | 'threads' | null;
+  /** Why that one, or why none. */
+  reason: string;
+  /** The kernel's release. */
+  kernel: string;
+}
+
+/** Flag of {@link KcopydClient.submitCopy}: as {@link JobOptions.ignoreErrors} (DM_KCOPYD_IGNORE_ERROR). */
+export const IGNORE_ERROR: number = FLAG_IGNORE_ERROR;
+/** Flag of {@link KcopydClient.submitCopy}: as {@link JobOptions.sequential} (DM_KCOPYD_WRITE_SEQ). Does not work yet. */
+export const WRITE_SEQ: number = FLAG_WRITE_SEQ;
+
+/** An opened block device or regular file. Made by {@link Device.open}; closed by {@link Device.close}. */
+export class Device {
+  static {
+    giveSight((value) => (#inside in value ? (value as Device).#inside : undefined));
+  }
+
+  readonly #inside: OpenDevice;
+  /** The path that it was opened by. */
+  readonly path: string;
+  /** What it is. A file grows when it is written past its end. */
+  readonly kind: 'block' | 'file';
+  /** The unit in which it moves, in bytes, 512 to 4096: a block device's regions are multiples of it (P9). */
+  readonly logicalBlockSize: number;
+  /** The unit that the medium itself writes, in bytes: advice, nothing is refused for it. */
+  readonly physicalBlockSize: number;
+  /** Whether data goes past the page cache (O_DIRECT). */
+  readonly direct: boolean;
+  /** Why it does or does not, in words. */
+  readonly directReason: string;
+
+  private constructor(inside: OpenDevice) {
+    const { native, path } = insist(inside, OpenDevice, 'Device', 'Device.open()');
+    this.#inside = inside;
+    this.path = path;
+    this.kind = native.kind;
+    this.logicalBlockSize = native.logicalBlockSize;
+    this.physicalBlockSize = native.physicalBlockSize;
+    this.direct = native.direct;
+    this.directReason = native.directReason;
+  }
+
+  /**
+   * Opens a block device or a regular file, once, and judges it by its descriptor alone.
+   *
+   * @param path - A path, a `file:` URL, or the bytes of a path.
+   * @returns Rejects with the system's error (`ENOENT`, `EACCES`, `EROFS`, `EBUSY` with who uses it, …), with
+   *   `ERR_KCOPYD_UNSUPPORTED_DEVICE` for anything else than a block device or a regular file and for a logical block above
+   *   4096 bytes, and with `ERR_KCOPYD_UNEXPECTED_DEVICE` if it is not the one that `expect` describes.
+   */
+  static async open(path: string | URL | Buffer, options?: DeviceOptions): Promise<Device> {
+    return new Device(await openDevice(path, options));
+  }
+
+  /** Its size now, in bytes: exact. Of a closed device, the size known last. */
+  get bytes(): number {
+    return this.#inside.native.bytes();
+  }
+
+  /** Its size now in sectors of 512 bytes, a last part of one counting as one. */
+  get sectors(): number {
+    return Math.ceil(this.bytes / SECTOR_BYTES);
+  }
+
+  /**
+   * Refuses new jobs (`ERR_KCOPYD_DEVICE_CLOSED`), waits for its own, on all clients, and resolves once it can be opened
+   * exclusively again (P33). Every call is the same close.
+   */
+  close(): Promise<void> {
+    return this.#inside.close();
+  }
+
+  /** The same as {@link Device.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/**
+ * Copies ranges of sectors from one device to one or several others, within a fixed number of pages of memory. Made by
+ * {@link KcopydClient.create}, ended by {@link KcopydClient.close}. An idle client does not keep the process alive; a job does.
+ */
+export class KcopydClient {
+  readonly #inside: Client;
+
+  private constructor(inside: Client) {
+    this.#inside = insist(inside, Client, 'KcopydClient', 'KcopydClient.create()');
+  }
+
+  /**
+   * Makes a client: `kcopyd_client_create`. Its pages are set aside now.
+   *
+   * @returns Rejects with `ERR_KCOPYD_UNSUPPORTED_PLATFORM`, `ERR_KCOPYD_BINDING_NOT_FOUND` or
+   *   `ERR_KCOPYD_BINDING_LOAD_FAILED` where the native part does not run, `ERR_KCOPYD_ENGINE_UNAVAILABLE` if the named
+   *   engine does not, `ENOMEM` without the memory.
+   */
+  static async create(options?: ClientOptions): Promise<KcopydClient> {
+    return new KcopydClient(await Client.create(options));
+  }
+
+  /**
+   * Copies `from` to every region of `to`, 1 to 32 of them: `kcopyd_copy` with a promise. If all devices are opened ones, the
+   * job is submitted before this returns. Jobs in flight have no order between them, and overlapping ones are the caller's
+   * to order (P4).
+   *
+   * @returns Resolves if and only if every sector reached every destination, and was flushed if asked. Rejects with a
+   *   {@link KcopydError}; once the job has begun it carries the whole {@link Outcome}. Before any I/O:
+   *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_KCOPYD_ALIGNMENT`, `ERR_KCOPYD_OVERLAP`, `ERR_KCOPYD_BOUNDS`,
+   *   `ERR_KCOPYD_CLOSED`, `ERR_KCOPYD_DEVICE_CLOSED`, or why a path cannot be opened. Never throws.
+   */
+  copy(from: IoRegion, to: IoRegion | readonly IoRegion[], options?: JobOptions): Promise<Outcome> {
+    return copy(this.#inside, from, to, options);
+  }
+
+  /**
+   * The kernel's own shape, `kcopyd_copy`: opened Devices only, no promise. Every refusal, a closed client included, is thrown
+   * at once; once this returns, `notify` is called exactly once, later, on success, error, and close alike (P1, P2).
+   *
+   * Calls of one client's callbacks never overlap. A callback may submit the next job, and may close the client. What it
+   * throws surfaces as an uncaught exception, and the other completions are delivered all the same.
+   *
+   * @param flags - {@link IGNORE_ERROR}, {@link WRITE_SEQ}, both or-ed, or 0.
+   * @param context - Handed to `notify` untouched.
+   */
+  submitCopy<C>(from: IoRegion, to: readonly IoRegion[], flags: number, notify: NotifyFn<C>, context?: C): void {
+    submitCopy(this.#inside, from, to, flags, notify, context);
+  }
+
+  /** Its counters now; also of a closed client. */
+  get stats(): ClientStats {
+    return this.#inside.stats;
+  }
+
+  /** Jobs in flight keep the process alive, as they do from the start. */
+  ref(): this {
+    this.#inside.keepAlive(true);
+    return this;
+  }
+
+  /** Jobs in flight do not keep the process alive: it may end in their middle. */
+  unref(): this {
+    this.#inside.keepAlive(false);
+    return this;
+  }
+
+  /**
+   * Refuses new jobs (`ERR_KCOPYD_CLOSED`), waits for all jobs, then releases the pages: `kcopyd_client_destroy`. Afterwards no
+   * thread, descriptor or page is left (P24). Every call is the same close. It waits as long as a device takes to answer.
+   */
+  close(): Promise<void> {
+    return this.#inside.close();
+  }
+
+  /** The same as {@link KcopydClient.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** What this machine can run, and why. Never throws. */
+export function support(): Support {
+  return lookAround();
+}

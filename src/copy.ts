@@ -1,0 +1,165 @@
+// A job with a promise: reads the request, gets its devices, submits it, watches its signal and its progress, and settles
+// when everything that was opened for it is closed again. It refuses to know completions' numbers and records.
+import { addAbortListener } from 'node:events';
+import type { Outcome, Progress } from '../index.js';
+import type { Client, Job } from './client.js';
+import type { OpenDevice } from './device.js';
+import { KcopydError } from './errors.js';
+import { type JobDevices, takeDevices } from './job_devices.js';
+import { FLAG_FLUSH, FLAG_IGNORE_ERROR, FLAG_PROGRESS, type NativeOutcome } from './native.js';
+import { abortSignal, callback, flag, notYet, readObject } from './options.js';
+import {
+  type Accepted,
+  abortedError,
+  failedError,
+  fromNativeOutcome,
+  fullSuccess,
+  isSuccess,
+  type JobNames,
+  notBegun,
+} from './outcome.js';
+import { ProgressReporter } from './progress.js';
+import { type Regions, readRegions } from './regions.js';
+
+const JOB_OPTIONS = {
+  ignoreErrors: flag,
+  sequential: notYet(false),
+  flush: flag,
+  signal: abortSignal,
+  onProgress: callback<(progress: Progress) => void>,
+} as const;
+
+interface Request {
+  readonly regions: Regions;
+  readonly flags: number;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+}
+
+/** `KcopydClient.copy`. */
+export async function copy(client: Client, from: unknown, to: unknown, options: unknown): Promise<Outcome> {
+  const request = readRequest(from, to, options);
+  client.refuseIfClosed();
+  refuseIfAborted(request);
+  client.unsettled.add();
+  try {
+    return await withDevices(client, request);
+  } finally {
+    client.unsettled.remove();
+  }
+}
+
+function readRequest(from: unknown, to: unknown, options: unknown): Request {
+  const regions = readRegions(from, to);
+  const { ignoreErrors, flush, signal, onProgress } = readObject(options, 'options', JOB_OPTIONS);
+  const flags = (ignoreErrors ? FLAG_IGNORE_ERROR : 0) | (flush ? FLAG_FLUSH : 0) | (onProgress ? FLAG_PROGRESS : 0);
+  return { regions, flags, signal, onProgress };
+}
+
+async function withDevices(client: Client, request: Request): Promise<Outcome> {
+  const { devices, running } = await submitted(client, request);
+  let outcome: Outcome;
+  try {
+    outcome = await running;
+  } catch (error) {
+    // What the job came to matters more than how its devices closed.
+    await devices.release().catch(() => {});
+    throw error;
+  }
+  await devices.release().catch((error: KcopydError) => {
+    // A close may be the first to tell of a lost write: then this was no success.
+    throw new KcopydError(error.code, `${error.message}; the copy itself had succeeded`, { ...error, outcome });
+  });
+  return outcome;
+}
+
+/** Until it is submitted the client waits with closing; with opened Devices that is before `copy` returns. */
+async function submitted(
+  client: Client,
+  request: Request,
+): Promise<{ devices: JobDevices; running: Promise<Outcome> }> {
+  client.preparing.add();
+  try {
+    const taken = takeDevices(request.regions);
+    const devices = taken instanceof Promise ? await taken : taken;
+    return { devices, running: run(client, request, devices.regions) };
+  } finally {
+    client.preparing.remove();
+  }
+}
+
+function run(client: Client, request: Request, regions: Regions<OpenDevice>): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    refuseIfAborted(request);
+    new CopyJob(request, regions, resolve, reject).begin(client);
+  });
+}
+
+function refuseIfAborted({ signal, regions }: Request): void {
+  if (!signal?.aborted) return;
+  const destinations = regions.destinations.length;
+  const names = { sectors: 0, source: '', destinations: [] };
+  throw abortedError(notBegun(destinations), signal.reason, names);
+}
+
+class CopyJob implements Job {
+  readonly #request: Request;
+  readonly #regions: Regions<OpenDevice>;
+  readonly #resolve: (outcome: Outcome) => void;
+  readonly #reject: (error: Error) => void;
+  readonly #startMs = performance.now();
+  #accepted: Accepted = { sectors: 0, bytes: 0 };
+  #listener: Disposable | undefined;
+  #reporter: ProgressReporter | undefined;
+
+  constructor(
+    request: Request,
+    regions: Regions<OpenDevice>,
+    resolve: (outcome: Outcome) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.#request = request;
+    this.#regions = regions;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  begin(client: Client): void {
+    const { flags, signal, onProgress } = this.#request;
+    let token = 0;
+    // Before the job, so that nothing can fail once it runs.
+    if (signal) this.#listener = addAbortListener(signal, () => client.abort(token));
+    try {
+      const accepted = client.submit(this.#regions, flags, this);
+      token = accepted.token;
+      this.#accepted = accepted;
+    } catch (error) {
+      this.#listener?.[Symbol.dispose]();
+      throw error;
+    }
+    if (!onProgress) return;
+    const look = (into: Float64Array): boolean => client.progress(token, into);
+    this.#reporter = new ProgressReporter(onProgress, this.#accepted, this.#regions.destinations.length, look);
+  }
+
+  finish(_readErr: number, _writeErr: number, native: NativeOutcome | null): void {
+    this.#listener?.[Symbol.dispose]();
+    const durationMs = performance.now() - this.#startMs;
+    const outcome = native
+      ? fromNativeOutcome(native, durationMs)
+      : fullSuccess(this.#accepted, this.#regions.destinations.length, durationMs);
+    this.#reporter?.finish(outcome);
+    // A job that was complete before its abort took effect is a success.
+    if (isSuccess(outcome)) this.#resolve(outcome);
+    else if (native?.aborted) this.#reject(abortedError(outcome, this.#request.signal?.reason, this.#names()));
+    else this.#reject(failedError(outcome, this.#names()));
+  }
+
+  #names(): JobNames {
+    return {
+      sectors: this.#accepted.sectors,
+      source: this.#regions.source.device.path,
+      destinations: this.#regions.destinations.map(({ device }) => device.path),
+    };
+  }
+}

@@ -1,0 +1,100 @@
+// The devices of one job of `copy`: those that were opened before are taken and given back, paths and descriptors are
+// opened for the job alone and closed before its promise settles (P33). It refuses to know what the job does with them.
+import { adoptForJob, OpenDevice, openPathForJob } from './device.js';
+import type { NativeAccess } from './native.js';
+import type { DeviceChoice, RegionRequest, Regions } from './regions.js';
+
+/** One device of the job, however many regions lie on it. */
+interface Wanted {
+  readonly choice: DeviceChoice;
+  /** The first region that is on it: an error names that one. */
+  readonly region: RegionRequest;
+  access: NativeAccess;
+}
+
+export class JobDevices {
+  readonly regions: Regions<OpenDevice>;
+  readonly #taken: readonly OpenDevice[];
+  readonly #owned: readonly OpenDevice[];
+
+  constructor(regions: Regions<OpenDevice>, taken: readonly OpenDevice[], owned: readonly OpenDevice[]) {
+    this.regions = regions;
+    this.#taken = taken;
+    this.#owned = owned;
+  }
+
+  /** Gives back what was taken and closes what was opened. Fails if a close fails, after all are closed. */
+  async release(): Promise<void> {
+    for (const device of this.#taken) device.giveBack();
+    await closeAll(this.#owned);
+  }
+}
+
+/** Gets a job its devices: at once if all are opened ones, which are taken before this returns in any case. */
+export function takeDevices(regions: Regions): JobDevices | Promise<JobDevices> {
+  const wanted = listWanted(regions);
+  const taken: OpenDevice[] = [];
+  try {
+    for (const { choice, region } of wanted.values()) {
+      if (!(choice instanceof OpenDevice)) continue;
+      choice.take(`${region.name}.device`, region.destination);
+      taken.push(choice);
+    }
+  } catch (error) {
+    for (const device of taken) device.giveBack();
+    throw error;
+  }
+  if (taken.length === wanted.size) return new JobDevices(regions as Regions<OpenDevice>, taken, []);
+  return openRest(regions, wanted, taken);
+}
+
+async function openRest(regions: Regions, wanted: Map<unknown, Wanted>, taken: OpenDevice[]): Promise<JobDevices> {
+  const devices = new Map<unknown, OpenDevice>();
+  const owned: OpenDevice[] = [];
+  const opening = [...wanted].map(async ([key, want]) => {
+    const { choice } = want;
+    const device = choice instanceof OpenDevice ? choice : await open(choice, want);
+    if (device !== choice) owned.push(device);
+    devices.set(key, device);
+  });
+  const failed = (await Promise.allSettled(opening)).find((result) => result.status === 'rejected');
+  if (failed) {
+    for (const device of taken) device.giveBack();
+    // The reason why it cannot be opened is worth more than what a close of the others says.
+    await closeAll(owned).catch(() => {});
+    throw failed.reason;
+  }
+  const on = (region: RegionRequest): RegionRequest<OpenDevice> => ({
+    ...region,
+    device: devices.get(keyOf(region.device))!,
+  });
+  return new JobDevices({ source: on(regions.source), destinations: regions.destinations.map(on) }, taken, owned);
+}
+
+function open(choice: Exclude<DeviceChoice, OpenDevice>, { access, region }: Wanted): OpenDevice | Promise<OpenDevice> {
+  const known = region.destination === undefined ? {} : { destination: region.destination };
+  return 'path' in choice ? openPathForJob(choice.path, access, known) : adoptForJob(choice.descriptor, access, known);
+}
+
+/** The same path, or the same descriptor, twice in a job is one device, opened for all that the job does with it. */
+function listWanted({ source, destinations }: Regions): Map<unknown, Wanted> {
+  const wanted = new Map<unknown, Wanted>();
+  for (const region of [source, ...destinations]) {
+    const access = region === source ? 'read' : 'write';
+    const known = wanted.get(keyOf(region.device));
+    if (!known) wanted.set(keyOf(region.device), { choice: region.device, region, access });
+    else if (known.access !== access) known.access = 'read-write';
+  }
+  return wanted;
+}
+
+function keyOf(choice: DeviceChoice): unknown {
+  if (choice instanceof OpenDevice) return choice;
+  return 'path' in choice ? `path ${choice.path.toString('latin1')}` : choice.descriptor;
+}
+
+async function closeAll(devices: readonly OpenDevice[]): Promise<void> {
+  const results = await Promise.allSettled(devices.map((device) => device.close()));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}

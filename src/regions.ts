@@ -1,0 +1,117 @@
+// Reads regions and finds out what a DeviceLike is. It refuses to open anything: job_devices.ts does.
+
+import { behind, type OpenDevice } from './device.js';
+import { outOfRange, wrongType } from './errors.js';
+import { DESTINATIONS_MAX } from './limits.js';
+import { isPath, pathBytes, type Reader, readObject, sectorNumber } from './options.js';
+
+/** A DeviceLike, read. */
+export type DeviceChoice = OpenDevice | PathChoice | DescriptorChoice;
+export interface PathChoice {
+  readonly path: Buffer;
+}
+export interface DescriptorChoice {
+  readonly descriptor: number;
+}
+
+/** An IoRegion, read. */
+export interface RegionRequest<D = DeviceChoice> {
+  /** How the caller names it: `from`, `to[1]`. */
+  readonly name: string;
+  /** From 0; undefined for the source. */
+  readonly destination: number | undefined;
+  readonly device: D;
+  readonly sector: number;
+  /** -1: the default. */
+  readonly count: number;
+}
+
+/** The regions of a job. */
+export interface Regions<D = DeviceChoice> {
+  readonly source: RegionRequest<D>;
+  readonly destinations: readonly RegionRequest<D>[];
+}
+
+// Made once: a small job should not pay for names that only an error needs.
+const NAMES: readonly string[] = Array.from({ length: DESTINATIONS_MAX }, (_, index) => `to[${index}]`);
+
+/** The regions of `copy`: any DeviceLike, one destination or an array. */
+export function readRegions(from: unknown, to: unknown): Regions {
+  const destinations = Array.isArray(to) ? to : [to];
+  return pair(readRegion(from, 'from', undefined, ANY), readDestinations(destinations, ANY, Array.isArray(to)));
+}
+
+/** The regions of `submitCopy`: opened Devices, an array of destinations. */
+export function readOpenedRegions(from: unknown, to: unknown): Regions<OpenDevice> {
+  if (!Array.isArray(to)) throw wrongType('to', 'an array of regions', to);
+  return pair(readRegion(from, 'from', undefined, OPENED), readDestinations(to, OPENED, true));
+}
+
+function pair<D>(source: RegionRequest<D>, destinations: readonly RegionRequest<D>[]): Regions<D> {
+  for (const destination of destinations) {
+    // Where the source's count is its default, only the native part knows what it is.
+    if (source.count < 0 || destination.count < 0 || destination.count === source.count) continue;
+    throw outOfRange(`${destination.name}.count`, `the source's count, ${source.count}, or absent`, destination.count);
+  }
+  return { source, destinations };
+}
+
+function readDestinations<D>(to: readonly unknown[], shape: RegionShape<D>, listed: boolean): RegionRequest<D>[] {
+  if (to.length === 0 || to.length > DESTINATIONS_MAX) {
+    throw outOfRange('to', `an array of 1 to ${DESTINATIONS_MAX} regions`, to);
+  }
+  const regions: RegionRequest<D>[] = [];
+  for (let index = 0; index < to.length; index++) {
+    regions.push(readRegion(to[index], listed ? NAMES[index]! : 'to', index, shape));
+  }
+  return regions;
+}
+
+interface RegionShape<D> {
+  readonly device: Reader<D>;
+  readonly sector: Reader<number>;
+  readonly count: Reader<number>;
+  readonly [key: string]: Reader<unknown>;
+}
+const ANY: RegionShape<DeviceChoice> = { device: deviceLike, sector: sectorNumber, count: sectorNumber };
+const OPENED: RegionShape<OpenDevice> = { device: openedDevice, sector: sectorNumber, count: sectorNumber };
+
+function readRegion<D>(
+  value: unknown,
+  name: string,
+  destination: number | undefined,
+  shape: RegionShape<D>,
+): RegionRequest<D> {
+  if (value === undefined) throw wrongType(name, 'a region: { device, sector, count }', value);
+  const { device, sector = 0, count = -1 } = readObject(value, name, shape) as Partial<RegionRequest<D>>;
+  // Read again, so that an absent device is refused in the words of its own reader.
+  return { name, destination, device: device ?? shape.device(undefined, name, 'device'), sector, count };
+}
+
+function deviceLike(value: unknown, name: string, key: string): DeviceChoice {
+  const field = `${name}.${key}`;
+  const opened = behind(value);
+  if (opened) return opened;
+  if (isPath(value)) return { path: pathBytes(value, field) };
+  if (typeof value === 'number') {
+    // A closed FileHandle has the descriptor -1: that is the system's EBADF, and not the caller's arithmetic.
+    if (!Number.isInteger(value) || value < 0 || value > 0x7fff_ffff) {
+      throw outOfRange(field, 'a file descriptor from 0 to 2^31 - 1', value);
+    }
+    return { descriptor: value };
+  }
+  if (isFileHandle(value)) return { descriptor: value.fd };
+  throw wrongType(field, 'a Device, a path (string, file: URL or Buffer), a FileHandle or a file descriptor', value);
+}
+
+function openedDevice(value: unknown, name: string, key: string): OpenDevice {
+  const opened = behind(value);
+  if (opened) return opened;
+  throw wrongType(`${name}.${key}`, 'a Device that was opened with Device.open()', value);
+}
+
+/** Node does not export the class. A stream has a descriptor too, but a position of its own as well: it is no FileHandle. */
+function isFileHandle(value: unknown): value is { fd: number } {
+  if (typeof value !== 'object' || value === null) return false;
+  return 'fd' in value && typeof value.fd === 'number' && 'datasync' in value && typeof value.datasync === 'function';
+}

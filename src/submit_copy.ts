@@ -1,0 +1,83 @@
+// A job in the kernel's own shape: opened Devices, flags, a completion callback and its context; no promise, nothing that
+// a small job would not need. It refuses paths and descriptors, because opening takes a promise.
+import type { NotifyFn } from '../index.js';
+import type { Client, Job } from './client.js';
+import type { OpenDevice } from './device.js';
+import { notImplemented, outOfRange, surface, wrongType } from './errors.js';
+import { FLAG_IGNORE_ERROR, FLAG_WRITE_SEQ } from './native.js';
+import { type Regions, readOpenedRegions } from './regions.js';
+
+/** `KcopydClient.submitCopy`. Throws every refusal; once it returns, exactly one `notify`. */
+export function submitCopy(
+  client: Client,
+  from: unknown,
+  to: unknown,
+  flags: unknown,
+  notify: unknown,
+  context: unknown,
+): void {
+  const regions = readOpenedRegions(from, to);
+  const known = readFlags(flags);
+  if (typeof notify !== 'function') throw wrongType('notify', 'a function', notify);
+  client.refuseIfClosed();
+  takeAll(regions);
+  try {
+    client.submit(regions, known, new NotifyJob(regions, notify as NotifyFn<unknown>, context));
+  } catch (error) {
+    giveBackAll(regions);
+    throw error;
+  }
+}
+
+function readFlags(flags: unknown): number {
+  const expected = 'IGNORE_ERROR, WRITE_SEQ, both or-ed, or 0';
+  if (typeof flags !== 'number') throw wrongType('flags', expected, flags);
+  // Neither NaN, fractions and negatives nor numbers beyond 2^32 survive the mask unchanged.
+  if (flags !== (flags & (FLAG_IGNORE_ERROR | FLAG_WRITE_SEQ))) throw outOfRange('flags', expected, flags);
+  if (flags & FLAG_WRITE_SEQ) throw notImplemented('flags: WRITE_SEQ');
+  return flags;
+}
+
+class NotifyJob implements Job {
+  readonly #regions: Regions<OpenDevice>;
+  readonly #notify: NotifyFn<unknown>;
+  readonly #context: unknown;
+
+  constructor(regions: Regions<OpenDevice>, notify: NotifyFn<unknown>, context: unknown) {
+    this.#regions = regions;
+    this.#notify = notify;
+    this.#context = context;
+  }
+
+  finish(readErr: number, writeErr: number): void {
+    giveBackAll(this.#regions);
+    const notify = this.#notify;
+    try {
+      notify(readErr, writeErr, this.#context);
+    } catch (error) {
+      // It is the caller's bug and must be seen, but the other jobs' completions are still to be delivered (P1).
+      surface(error);
+    }
+  }
+}
+
+/** A device is counted once for every region on it: there is no list to make of which are the same. */
+function takeAll({ source, destinations }: Regions<OpenDevice>): void {
+  source.device.take('from.device');
+  let taken = 0;
+  try {
+    for (; taken < destinations.length; taken++) {
+      const { device, name } = destinations[taken]!;
+      device.take(`${name}.device`, taken);
+    }
+  } catch (error) {
+    source.device.giveBack();
+    for (const { device } of destinations.slice(0, taken)) device.giveBack();
+    throw error;
+  }
+}
+
+function giveBackAll({ source, destinations }: Regions<OpenDevice>): void {
+  source.device.giveBack();
+  for (const { device } of destinations) device.giveBack();
+}
