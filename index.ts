@@ -4,7 +4,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Client } from './src/client.js';
 import { copy } from './src/copy.js';
-import { giveSight, insist, OpenDevice, openDevice } from './src/device.js';
+import { giveSight, OpenDevice, openDevice } from './src/device.js';
+import { notConstructible } from './src/errors.js';
 import { SECTOR_BYTES } from './src/limits.js';
 import { FLAG_IGNORE_ERROR, FLAG_WRITE_SEQ } from './src/native.js';
 import { submitCopy } from './src/submit_copy.js';
@@ -230,7 +231,9 @@ export class Device {
   readonly directReason: string;
 
   private constructor(inside: OpenDevice) {
-    const { native, path } = insist(inside, OpenDevice, 'Device', 'Device.open()');
+    // Types do not keep JavaScript from calling this.
+    if (!(inside instanceof OpenDevice)) throw notConstructible('Device', 'Device.open()');
+    const { native, path } = inside;
     this.#inside = inside;
     this.path = path;
     this.kind = native.kind;
@@ -284,7 +287,8 @@ export class KcopydClient {
   readonly #inside: Client;
 
   private constructor(inside: Client) {
-    this.#inside = insist(inside, Client, 'KcopydClient', 'KcopydClient.create()');
+    if (!(inside instanceof Client)) throw notConstructible('KcopydClient', 'KcopydClient.create()');
+    this.#inside = inside;
   }
 
   /**

@@ -2,7 +2,7 @@
 // refuses to know regions and clients; a job takes it and gives it back.
 import { readlinkSync } from 'node:fs';
 import type { Device } from '../index.js';
-import { deviceClosed, fromNative, notConstructible } from './errors.js';
+import { deviceClosed, fromNative } from './errors.js';
 import type { NativeDeviceOptions } from './native.js';
 import { type Binding, isNativeError, loadBinding, type NativeAccess, type NativeDevice } from './native.js';
 import { flag, integer, oneOf, pathBytes, readObject } from './options.js';
@@ -124,10 +124,4 @@ export function giveSight(look: (value: object) => OpenDevice | undefined): void
 /** What is behind a public Device; undefined for anything else. */
 export function behind(value: unknown): OpenDevice | undefined {
   return typeof value === 'object' && value !== null ? lookInside(value as Device) : undefined;
-}
-
-/** Lets a public constructor refuse everything but what its own static function hands it. */
-export function insist<T>(value: unknown, kind: new (...args: never[]) => T, name: string, maker: string): T {
-  if (value instanceof kind) return value;
-  throw notConstructible(name, maker);
 }
