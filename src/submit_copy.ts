@@ -1,5 +1,6 @@
 // A job in the kernel's own shape: opened Devices, flags, a completion callback and its context; no promise, nothing that
 // a small job would not need. It refuses paths and descriptors, because opening takes a promise.
+import { AsyncResource } from 'node:async_hooks';
 import type { NotifyFn } from '../index.js';
 import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
@@ -38,12 +39,14 @@ function readFlags(flags: unknown): number {
   return flags;
 }
 
-class NotifyJob implements Job {
+/** An AsyncResource, so that the callback runs in the asynchronous context of whoever submitted, as promises do by themselves. */
+class NotifyJob extends AsyncResource implements Job {
   readonly #regions: Regions<OpenDevice>;
   readonly #notify: NotifyFn<unknown>;
   readonly #context: unknown;
 
   constructor(regions: Regions<OpenDevice>, notify: NotifyFn<unknown>, context: unknown) {
+    super('KcopydJob');
     this.#regions = regions;
     this.#notify = notify;
     this.#context = context;
@@ -51,9 +54,8 @@ class NotifyJob implements Job {
 
   finish(readErr: number, writeErr: number): void {
     giveBackAll(this.#regions);
-    const notify = this.#notify;
     try {
-      notify(readErr, writeErr, this.#context);
+      this.runInAsyncScope(this.#notify, undefined, readErr, writeErr, this.#context);
     } catch (error) {
       // It is the caller's bug and must be seen, but the other jobs' completions are still to be delivered (P1).
       surface(error);
