@@ -1,0 +1,42 @@
+// The one place that looks behind the public door: names of errnos, which no device here gives on demand, and bounds that two
+// languages must agree on.
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { getSystemErrorMap } from 'node:util';
+import { expect, test } from 'vitest';
+import { errnoMeaning, errnoName } from '../src/errno.js';
+import * as limits from '../src/limits.js';
+
+test('every errno of Linux has its name', () => {
+  // Python knows the C library's own list. Two names of one number are told apart by which Node or the kernel prefers.
+  const script = 'import errno, json; print(json.dumps({n: v for n, v in vars(errno).items() if n.startswith("E")}))';
+  let listed: Record<string, number>;
+  try {
+    listed = JSON.parse(execFileSync('python3', ['-c', script], { encoding: 'utf8' })) as Record<string, number>;
+  } catch {
+    listed = { EIO: 5, EBADE: 52, EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, ENOMEDIUM: 123, ENOTRECOVERABLE: 131 };
+  }
+  const byNumber = new Map<number, string[]>();
+  for (const [name, number] of Object.entries(listed)) byNumber.set(number, [...(byNumber.get(number) ?? []), name]);
+  for (const [number, names] of byNumber) expect(names, String(number)).toContain(errnoName(number));
+});
+
+test('what storage answers with and Node has no name for', () => {
+  const names = { EBADE: 52, EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, ENOMEDIUM: 123, ENOTRECOVERABLE: 131 };
+  for (const [name, number] of Object.entries(names)) {
+    expect(getSystemErrorMap().has(-number)).toBe(false);
+    expect(errnoName(number)).toBe(name);
+  }
+  expect([errnoName(5), errnoMeaning(5)]).toEqual(['EIO', 'i/o error']);
+  expect([errnoName(4000), errnoMeaning(4000)]).toEqual(['UNKNOWN', 'unknown system error 4000']);
+});
+
+test('the bounds are those of the core', () => {
+  const core = readFileSync(new URL('../crates/kcopyd/src/copy/limits.rs', import.meta.url), 'utf8');
+  for (const [name, value] of Object.entries(limits)) {
+    const written = new RegExp(`pub const ${name}: \\w+ = ([^;]+);`).exec(core)?.[1];
+    const known: Record<string, number> = { PAGE_SECTORS: limits.PAGE_SECTORS };
+    const [base, shift] = (written ?? '').split('<<').map((part) => known[part.trim()] ?? Number(part));
+    expect(shift === undefined ? base : base! << shift, name).toBe(value);
+  }
+});
