@@ -177,19 +177,19 @@ export interface Outcome {
  */
 export type NotifyFn<C> = (readErr: number, writeErr: number, context: C) => void;
 
-/** Counters of a client. */
+/** Counters of a client, since it was created. Plain numbers. */
 export interface ClientStats {
   /** What executes its jobs, why that one, and whether its pages are registered with the kernel as fixed buffers. */
   engine: { kind: 'io_uring' | 'threads'; reason: string; registeredBuffers: boolean };
   /** Its pool, in pages of 4096 bytes. */
   pages: { total: number; free: number };
-  /** Jobs in flight. */
+  /** Jobs that are over. */
   jobs: number;
-  /** Sub-jobs in flight. */
+  /** Sub-jobs that are over: the pieces, of at most `subJobSectors`, that the jobs were cut into. */
   subJobs: number;
-  /** Bytes read from sources since it was created. */
+  /** Bytes of these sub-jobs; each byte of a source counts once. */
   bytes: number;
-  /** Batches handed to the kernel since it was created. */
+  /** Batches of requests handed to the engine. */
   submissions: number;
 }
 

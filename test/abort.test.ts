@@ -75,7 +75,6 @@ onEachEngine((engine) => {
     expectAbort(error, 'enough');
     expect(error.message).toMatch(/the destination holds (none|at least the first \d+) of 2147483648 sectors$/);
     expect(error.outcome!.destinations[0]).toEqual({ sectors: error.outcome!.sectors, ok: false });
-    expect(copier.stats).toMatchObject({ jobs: 0, subJobs: 0 });
     expect(copier.stats.pages.free).toBe(copier.stats.pages.total);
   });
 

@@ -28,16 +28,15 @@ onEachEngine((engine) => {
     const source = await device(await workshop.file({ bytes: MIB, seed: 'source' }));
     const destination = await device(await workshop.file({ bytes: 0 }), { access: 'write' });
     const copier = await client({ engine, pages: 100 });
-    const idle = { engine: { kind: engine }, pages: { total: 100, free: 100 }, jobs: 0, subJobs: 0 };
-    expect(copier.stats).toMatchObject({ ...idle, bytes: 0, submissions: 0 });
+    const idle = { engine: { kind: engine }, pages: { total: 100, free: 100 } };
+    expect(copier.stats).toMatchObject({ ...idle, jobs: 0, subJobs: 0, bytes: 0 });
     expect(copier.stats.engine.reason).not.toBe('');
     expect(copier.stats.engine.registeredBuffers).toBeTypeOf('boolean');
-    const copying = copier.copy({ device: source }, { device: destination });
-    // With opened Devices the job is submitted by now.
-    expect(copier.stats.jobs).toBe(1);
-    await copying;
-    expect(copier.stats).toMatchObject({ ...idle, bytes: MIB });
-    expect(copier.stats.submissions).toBeGreaterThan(0);
+    const before = copier.stats.submissions;
+    await copier.copy({ device: source }, { device: destination });
+    // Of 1024 sectors each.
+    expect(copier.stats).toMatchObject({ ...idle, jobs: 1, subJobs: 2, bytes: MIB });
+    expect(copier.stats.submissions).toBeGreaterThan(before);
     expect(structuredClone(copier.stats)).toEqual(copier.stats);
   });
 
@@ -94,16 +93,15 @@ onEachEngine((engine) => {
     // Every one of them ends with ENOSPC: the file system is small.
     const to = await device(await workshop.file({ bytes: 0, path: `${directory}/small` }), { access: 'write' });
     const copier = await client({ engine, pages: 16 });
-    const before = process.memoryUsage.rss();
+    const before = process.resourceUsage().maxRSS;
     const jobs = Array.from({ length: 100 }, () => {
       const { notify, called } = completion();
       copier.submitCopy({ device: huge }, [{ device: to }], 0, notify);
       return called;
     });
-    expect(copier.stats.jobs).toBe(100);
-    // A list of a job's pieces would have 2^31 entries.
-    expect(process.memoryUsage.rss() - before).toBeLessThan(32 * MIB);
     for (const [readErr, writeErr] of await Promise.all(jobs)) expect([readErr, writeErr]).toEqual([0, 1]);
+    // The most that was ever used, in KiB. A list of the pieces of one of these jobs would have 2^31 entries.
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(32 * 1024);
   });
 
   test('P24 close waits for all jobs; a copy that still opens its paths is one of them', async ({
@@ -162,9 +160,9 @@ onEachEngine((engine) => {
     expect(after!.threads).toBe(0);
     expect(after!.descriptors).toBe(before!.descriptors);
     expect(after!.locked).toBe(before!.locked);
-    // The pool of 256 MiB is not among what is mapped.
-    expect(after!.mapped! - before!.mapped!).toBeLessThan(64 * 1024);
-    expect(during!.mapped! - after!.mapped!).toBeGreaterThan(200 * 1024);
+    // The pool of 256 MiB is not among what is mapped; a thread's malloc may keep an arena of 64 MiB.
+    expect(after!.mapped! - before!.mapped!).toBeLessThan(130 * 1024);
+    expect(during!.mapped! - after!.mapped!).toBeGreaterThan(130 * 1024);
   });
 
   test('P25 an idle client does not keep the process alive', async ({ workshop }) => {
@@ -264,7 +262,6 @@ onEachEngine((engine) => {
         expect(await called).toEqual([0, 0, 'mine']);
       }
       expect(copier.stats).toMatchObject({ engine: { kind: engine }, pages: { total: 64 } });
-      expect(copier.stats.jobs).toBe(state === 'idle' || state === 'closed' ? 0 : copier.stats.jobs);
       expect(copier.unref()).toBe(copier);
       expect(copier.ref()).toBe(copier);
       const close = copier.close();
@@ -274,7 +271,7 @@ onEachEngine((engine) => {
       const ended = await inFlight;
       if (state === 'aborting') expect(ended).toMatchObject({ name: 'AbortError' });
       else if (state === 'copying' || state === 'closing') expect(ended).toMatchObject({ sectors: 512 });
-      expect(copier.stats).toMatchObject({ jobs: 0, subJobs: 0, pages: { total: 64, free: 64 } });
+      expect(copier.stats).toMatchObject({ pages: { total: 64, free: 64 } });
       expect((await rejection(copier.copy(from, { device: other }))).code).toBe('ERR_KCOPYD_CLOSED');
     });
 

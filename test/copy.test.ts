@@ -180,13 +180,14 @@ onEachEngine((engine) => {
     const big = await workshop.loop({ bytes: MIB, seed: 'before', sectorSize: 4096 });
     const file = await workshop.file({ bytes: MIB, seed: 'source' });
     const copier = await client({ engine });
+    // One after the other: for two jobs at a time a device opened by path is EBUSY.
     const misaligned = [
-      copier.copy({ device: file, count: 8 }, { device: big.path, sector: 1 }),
-      copier.copy({ device: file, count: 9 }, { device: big.path }),
-      copier.copy({ device: big.path, sector: 4, count: 8 }, { device: file }),
-      copier.copy({ device: big.path, count: 12 }, { device: file }),
+      () => copier.copy({ device: file, count: 8 }, { device: big.path, sector: 1 }),
+      () => copier.copy({ device: file, count: 9 }, { device: big.path }),
+      () => copier.copy({ device: big.path, sector: 4, count: 8 }, { device: file }),
+      () => copier.copy({ device: big.path, count: 12 }, { device: file }),
     ];
-    for (const copy of misaligned) expect((await rejection(copy)).code).toBe('ERR_KCOPYD_ALIGNMENT');
+    for (const copy of misaligned) expect((await rejection(copy())).code).toBe('ERR_KCOPYD_ALIGNMENT');
     await expectFile(big.path, randomBytes('before', MIB));
     await expectFile(file, randomBytes('source', MIB));
   });
@@ -199,12 +200,12 @@ onEachEngine((engine) => {
     const opened = await device(path, { access: 'read-write' });
     const copier = await client({ engine });
     const overlapping = [
-      copier.copy({ device: opened, count: 10 }, { device: opened, sector: 9 }),
-      copier.copy({ device: opened, sector: 9, count: 10 }, { device: opened }),
-      copier.copy({ device: other, count: 10 }, [{ device: opened }, { device: opened, sector: 9 }]),
-      copier.copy({ device: alias, count: 10 }, { device: opened, sector: 5 }),
+      () => copier.copy({ device: opened, count: 10 }, { device: opened, sector: 9 }),
+      () => copier.copy({ device: opened, sector: 9, count: 10 }, { device: opened }),
+      () => copier.copy({ device: other, count: 10 }, [{ device: opened }, { device: opened, sector: 9 }]),
+      () => copier.copy({ device: alias, count: 10 }, { device: opened, sector: 5 }),
     ];
-    for (const copy of overlapping) expect((await rejection(copy)).code).toBe('ERR_KCOPYD_OVERLAP');
+    for (const copy of overlapping) expect((await rejection(copy())).code).toBe('ERR_KCOPYD_OVERLAP');
     await expectFile(path, randomBytes('before', MIB));
   });
 
@@ -233,11 +234,11 @@ onEachEngine((engine) => {
       await output('addpart', [disk.path, '1', '2048', '4096']);
       const partition = `/dev/${name}p1`;
       const overlapping = [
-        copier.copy({ device: alias, count: 8 }, { device: disk.path }),
-        copier.copy({ device: disk.path, sector: 2048, count: 8 }, { device: partition }),
-        copier.copy({ device: partition, sector: 8, count: 8 }, { device: disk.path, sector: 2056 }),
+        () => copier.copy({ device: alias, count: 8 }, { device: disk.path }),
+        () => copier.copy({ device: disk.path, sector: 2048, count: 8 }, { device: partition }),
+        () => copier.copy({ device: partition, sector: 8, count: 8 }, { device: disk.path, sector: 2056 }),
       ];
-      for (const copy of overlapping) expect((await rejection(copy)).code).toBe('ERR_KCOPYD_OVERLAP');
+      for (const copy of overlapping) expect((await rejection(copy())).code).toBe('ERR_KCOPYD_OVERLAP');
       await expectFile(disk.path, randomBytes('before', 8 * MIB));
       await copier.copy({ device: partition, count: 8 }, { device: disk.path, sector: 8 });
     } finally {
@@ -253,17 +254,18 @@ onEachEngine((engine) => {
     const loop = await workshop.loop({ bytes: MIB, seed: 'before' });
     const copier = await client({ engine });
     const beyond = [
-      copier.copy({ device: source, sector: 2049 }, { device: loop.path }),
-      copier.copy({ device: source, count: 2049 }, { device: loop.path }),
-      copier.copy({ device: source, sector: 2047, count: 2 }, { device: loop.path }),
-      copier.copy({ device: source }, { device: loop.path, sector: 1 }),
-      copier.copy({ device: source, count: 1 }, { device: loop.path, sector: 2n ** 53n - 1n }),
-      copier.copy(
-        { device: source, sector: Number.MAX_SAFE_INTEGER, count: Number.MAX_SAFE_INTEGER },
-        { device: loop.path },
-      ),
+      () => copier.copy({ device: source, sector: 2049 }, { device: loop.path }),
+      () => copier.copy({ device: source, count: 2049 }, { device: loop.path }),
+      () => copier.copy({ device: source, sector: 2047, count: 2 }, { device: loop.path }),
+      () => copier.copy({ device: source }, { device: loop.path, sector: 1 }),
+      () => copier.copy({ device: source, count: 1 }, { device: loop.path, sector: 2n ** 53n - 1n }),
+      () =>
+        copier.copy(
+          { device: source, sector: Number.MAX_SAFE_INTEGER, count: Number.MAX_SAFE_INTEGER },
+          { device: loop.path },
+        ),
     ];
-    for (const copy of beyond) expect((await rejection(copy)).code).toBe('ERR_KCOPYD_BOUNDS');
+    for (const copy of beyond) expect((await rejection(copy())).code).toBe('ERR_KCOPYD_BOUNDS');
     await expectFile(loop.path, randomBytes('before', MIB));
   });
 

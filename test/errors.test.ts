@@ -35,7 +35,7 @@ test('the bounds are those of the core', () => {
   const core = readFileSync(new URL('../crates/kcopyd/src/copy/limits.rs', import.meta.url), 'utf8');
   // `PAGE_BYTES / SECTOR_BYTES`, `1 << 20` and `16_384` mean the same here and there.
   const known = new Map<string, number>();
-  for (const [, name, written] of core.matchAll(/pub const (\w+): \w+ = ([^;]+);/g)) {
+  for (const [, name, written] of core.matchAll(/pub const (\w+): \w+ = ([\w\s*/<()-]+);/g)) {
     const value = Function(...known.keys(), `return ${written!.replaceAll(/ as \w+/g, '')}`) as (
       ...values: number[]
     ) => number;
