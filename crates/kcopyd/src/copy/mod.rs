@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+mod errand;
 pub mod job;
 pub mod limits;
 pub mod outcome;

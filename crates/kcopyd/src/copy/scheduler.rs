@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::chain::{BufferStart, Chain, ChainTag, Completion, DeviceIndex, Operation, Step};
+use super::chain::{Chain, Completion, DeviceIndex};
+use super::errand::{ChainIs, Errand, FlushRound};
 use super::job::Job;
 use super::limits::{PAGE_BYTES, PIECES_WITHOUT_PAGES_MAX, SECTOR_BYTES, ZERO_PIECE_BYTES};
 use super::outcome::Outcome;
@@ -53,13 +54,6 @@ struct Ticket {
 struct Piece {
     job: Key,
     sub_job: SubJob,
-}
-
-/// A job's flush of its destinations: one chain without a read.
-struct FlushRound {
-    job: Key,
-    destinations: SmallVec<[u8; 2]>,
-    outstanding: u8,
 }
 
 /// The mind of one client.
@@ -373,66 +367,29 @@ impl Scheduler {
     }
 
     fn next_flush(&mut self) -> Option<Chain> {
-        let nowhere = BufferStart { page: 0, offset_bytes: 0 };
-        let flush = |device| Step { operation: Operation::Flush, device, offset_bytes: 0, length_bytes: 0, buffer: nowhere };
         while let Some(key) = self.waiting_for_flush.pop_front() {
             let Some(job) = self.jobs.get_mut(key) else { continue };
-            let steps: SmallVec<[Step; 2]> = job.flushes().map(|(_, device)| flush(device)).collect();
-            let destinations: SmallVec<[u8; 2]> = job.flushes().map(|(index, _)| index as u8).collect();
-            if steps.is_empty() {
-                // It was aborted while it waited.
-                job.flush_is_under_way = false;
-                self.continue_job(key);
-                continue;
+            if let Some(round) = FlushRound::of(key, job) {
+                let steps = round.steps(job);
+                return Some(Chain { tag: Errand::Flush(self.flushes.insert(round)).tag(), steps, blanks: SmallVec::new() });
             }
-            let round = FlushRound { job: key, outstanding: destinations.len() as u8, destinations };
-            let tag = Errand::Flush(self.flushes.insert(round)).tag();
-            return Some(Chain { tag, steps, blanks: SmallVec::new() });
+            // It was aborted while it waited.
+            job.flush_is_under_way = false;
+            self.continue_job(key);
         }
         None
     }
 
     fn settle_flush(&mut self, key: Key, completion: Completion) -> ChainIs {
         let round = self.flushes.expect(key);
-        let (job_key, destination) = (round.job, usize::from(round.destinations[usize::from(completion.step)]));
-        round.outstanding -= 1;
-        let over = round.outstanding == 0;
+        let job_key = round.job;
         let job = self.jobs.expect(job_key);
-        job.flushed(destination, completion.result);
-        if over {
+        let chain_is = round.settle(completion, job);
+        if chain_is == ChainIs::Home {
             job.flush_is_under_way = false;
             self.flushes.remove(key);
             self.continue_job(job_key);
         }
-        if over { ChainIs::Home } else { ChainIs::Out }
-    }
-}
-
-/// Whether all steps of a chain are home.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ChainIs {
-    Out,
-    Home,
-}
-
-/// What a chain was sent out for; its tag, the other way round.
-enum Errand {
-    Piece(Key),
-    Flush(Key),
-}
-
-const FLUSH_BIT: u64 = 1 << 63;
-
-impl Errand {
-    fn tag(self) -> ChainTag {
-        match self {
-            Errand::Piece(key) => ChainTag(key.to_bits()),
-            Errand::Flush(key) => ChainTag(key.to_bits() | FLUSH_BIT),
-        }
-    }
-
-    fn of(tag: ChainTag) -> Self {
-        let key = Key::from_bits(tag.0 & !FLUSH_BIT);
-        if tag.0 & FLUSH_BIT == 0 { Errand::Piece(key) } else { Errand::Flush(key) }
+        chain_is
     }
 }
