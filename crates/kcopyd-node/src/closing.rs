@@ -33,7 +33,11 @@ struct Pending {
 }
 
 /// Closes a device that no new job can reach any more, once the clients that know it have forgotten it.
-pub fn close<'env>(env: &'env Env, device: Arc<Device>, clients: &[Arc<Resident>]) -> napi::Result<PromiseRaw<'env, Closed>> {
+pub fn close<'env>(
+    env: &'env Env,
+    device: Arc<Device>,
+    clients: &[Arc<Resident>],
+) -> napi::Result<PromiseRaw<'env, Closed>> {
     if clients.is_empty() {
         return Ok(env.spawn(CloseTask(Some(device)))?.promise_object());
     }

@@ -277,7 +277,8 @@ impl From<&Outcome> for NativeOutcome {
 /// A prefix counts whole sectors only, but at the end of a file the last sector is whole as it is: of 1000 bytes,
 /// 1000 are 2 sectors and 900 are 1.
 fn prefix_sectors(prefix_bytes: u64, length_bytes: u64) -> f64 {
-    let sectors = if prefix_bytes == length_bytes { prefix_bytes.div_ceil(SECTOR_BYTES) } else { prefix_bytes / SECTOR_BYTES };
+    let sectors =
+        if prefix_bytes == length_bytes { prefix_bytes.div_ceil(SECTOR_BYTES) } else { prefix_bytes / SECTOR_BYTES };
     sectors as f64
 }
 

@@ -37,14 +37,12 @@ pub struct Doorbell {
 impl Doorbell {
     /// Puts the bell in. `visit` runs on the JavaScript thread before `function` at each ring; it must not panic.
     pub fn connect(&self, function: &JsDoorbell<'_>, visit: impl Fn(Env) + 'static) -> napi::Result<()> {
-        let bell = function
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .build_callback(move |context| {
+        let bell = function.build_threadsafe_function::<()>().callee_handled::<false>().weak::<true>().build_callback(
+            move |context| {
                 visit(context.env);
                 Ok(())
-            })?;
+            },
+        )?;
         *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell);
         Ok(())
     }

@@ -64,7 +64,8 @@ pub struct Blank {
 }
 
 /// A whole that is staged together: if the first step is a read, the others start only after it has completed in full;
-/// otherwise all of them may start at once. The steps after the first never wait for each other.
+/// otherwise all of them may start at once. A flush right behind a write starts only after that write has completed in full;
+/// apart from that the steps after the first never wait for each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Handed back with every completion.

@@ -2,9 +2,10 @@
 
 use smallvec::SmallVec;
 
-use super::chain::{BufferStart, ChainTag, Completion, Operation, Step};
+use super::chain::{ChainTag, Completion, Step};
 use super::job::Job;
 use super::slab::Key;
+use super::sub_job::flush_of;
 
 /// Whether all steps of a chain are home.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,9 +52,7 @@ impl FlushRound {
     }
 
     pub(super) fn steps(&self, job: &Job) -> SmallVec<[Step; 2]> {
-        let nowhere = BufferStart { page: 0, offset_bytes: 0 };
-        let flush = |device| Step { operation: Operation::Flush, device, offset_bytes: 0, length_bytes: 0, buffer: nowhere };
-        job.flushes().map(|(_, device)| flush(device)).collect()
+        job.flushes().map(|(_, extent)| flush_of(extent)).collect()
     }
 
     pub(super) fn settle(&mut self, completion: Completion, job: &mut Job) -> ChainIs {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::chain::{DeviceIndex, StepResult};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, NARROWINGS_PER_JOB_MAX, SUB_JOBS_PER_JOB};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, SUB_JOBS_PER_JOB};
 use super::outcome::libc_errno::{EAGAIN, ECANCELED, EINTR};
 use super::outcome::{DestinationOutcome, DestinationState, Ending, FailedOperation, Failure, FailureList, Outcome};
 use super::progress::JobProgress;
@@ -215,6 +215,13 @@ impl Job {
         self.source.is_none()
     }
 
+    /// Whether the flush of each destination goes out with the writes of its only piece, instead of in a round of its own.
+    #[must_use]
+    pub fn is_flushed_with_its_piece(&self, piece_bytes: u32) -> bool {
+        let fits = 1 + 2 * self.destinations.len() <= CHAIN_STEPS_MAX;
+        self.flags.flush == Flush::Yes && u64::from(piece_bytes) == self.length_bytes && fits
+    }
+
     /// Cuts the next piece: its offset from the job's beginning.
     pub fn cut(&mut self, piece_bytes: u32) -> u64 {
         let offset = self.cursor_bytes;
@@ -314,14 +321,14 @@ impl Job {
 
     /// The destinations that are still to be flushed, once the pieces are over. A destination with a failed write cannot
     /// become complete, and after an abort nothing more is started (P27).
-    pub(super) fn flushes(&self) -> impl Iterator<Item = (usize, DeviceIndex)> + '_ {
+    pub(super) fn flushes(&self) -> impl Iterator<Item = (usize, &Extent)> + '_ {
         let wanted = |&(index, destination): &(usize, &Destination)| {
             matches!(destination.flush, FlushState::Wanted { .. })
                 && self.course != Course::Aborted
                 && self.write_errors & 1 << index == 0
                 && self.length_bytes > 0
         };
-        self.destinations.iter().enumerate().filter(wanted).map(|(index, destination)| (index, destination.extent.device))
+        self.destinations.iter().enumerate().filter(wanted).map(|(index, destination)| (index, &destination.extent))
     }
 
     /// A destination's flush has come home.

@@ -30,6 +30,7 @@ pub enum State {
 enum Party {
     Source,
     Destination(u8),
+    FlushOf(u8),
 }
 
 /// One piece of a job.
@@ -124,6 +125,7 @@ impl SubJob {
         }
         let read_completes = self.read.as_ref().is_none_or(Transfer::next_completes);
         let writes_follow = self.round.is_empty() || (read_completes && job.flags.order == WriteOrder::Any);
+        let flush_follows = job.is_flushed_with_its_piece(self.length_bytes);
         let mut blanks = SmallVec::new();
         if writes_follow {
             for index in 0..self.writes.len() {
@@ -131,6 +133,10 @@ impl SubJob {
                 let Some(range) = self.writes[index].next() else { continue };
                 steps.push(self.step(operation, &destination.extent, &range));
                 self.round.push(Party::Destination(index as u8));
+                if flush_follows && self.writes[index].next_completes() {
+                    steps.push(flush_of(&destination.extent));
+                    self.round.push(Party::FlushOf(index as u8));
+                }
             }
             blanks = self.blanks(job);
         }
@@ -150,6 +156,9 @@ impl SubJob {
         match self.round[usize::from(step)] {
             Party::Source => self.settle_read(result, job),
             Party::Destination(index) => self.settle_write(usize::from(index), result, job),
+            // Not attempted, it is asked for again when the job's pieces are over.
+            Party::FlushOf(_) if result == StepResult::NotAttempted => {}
+            Party::FlushOf(index) => job.flushed(usize::from(index), result),
         }
         self.outstanding -= 1;
         if self.outstanding == 0 {
@@ -275,6 +284,12 @@ fn alignment(extent: &Extent, offset_bytes: u64, length_bytes: u32) -> u32 {
     let unit = u64::from(extent.alignment_bytes);
     let aligned = (extent.offset_bytes + offset_bytes).is_multiple_of(unit) && u64::from(length_bytes).is_multiple_of(unit);
     if aligned { extent.alignment_bytes } else { 1 }
+}
+
+/// The flush of the device that an extent is on.
+pub(super) fn flush_of(extent: &Extent) -> Step {
+    let buffer = BufferStart { page: 0, offset_bytes: 0 };
+    Step { operation: Operation::Flush, device: extent.device, offset_bytes: 0, length_bytes: 0, buffer }
 }
 
 /// Pages for so many bytes: 1 byte needs 1, 4097 bytes need 2.

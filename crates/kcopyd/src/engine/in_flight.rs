@@ -1,6 +1,8 @@
 //! The chains that an engine has taken and not yet finished. One bookkeeper for all engines: it says which steps may start,
 //! names each step for its way through the kernel, and turns a step's end into completions. It refuses to do any I/O.
 
+use smallvec::SmallVec;
+
 use crate::copy::chain::{Chain, Completion, DeviceIndex, Operation, Step, StepResult};
 use crate::copy::limits::CHAIN_STEPS_MAX;
 
@@ -19,6 +21,9 @@ impl StepKey {
     }
 }
 
+/// The names of some steps of a chain.
+pub type Keys = SmallVec<[StepKey; 2]>;
+
 /// Names a taken chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u32);
@@ -33,12 +38,12 @@ pub enum Start {
 }
 
 /// What an engine has to do after a step has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing.
     Nothing,
-    /// Start every step of this chain but the first.
-    StartOthers(Slot),
+    /// Start these steps.
+    Start(Keys),
     /// The answer belongs to no step in flight; it was not counted.
     Unknown,
 }
@@ -50,6 +55,8 @@ struct Entry {
     outstanding: u8,
     open: u64,
     read_in_full: bool,
+    /// Bit i: step i of a linked chain was not taken by the kernel.
+    unlinked: u64,
 }
 
 /// The chains in an engine's hands.
@@ -81,13 +88,22 @@ impl InFlight {
             return Err(chain);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { chain: None, start, generation: 0, outstanding: 0, open: 0, read_in_full: false });
+            self.entries.push(Entry {
+                chain: None,
+                start,
+                generation: 0,
+                outstanding: 0,
+                open: 0,
+                read_in_full: false,
+                unlinked: 0,
+            });
             self.entries.len() as u32 - 1
         });
         let entry = &mut self.entries[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.start = start;
         entry.read_in_full = false;
+        entry.unlinked = 0;
         entry.outstanding = steps as u8;
         entry.open = (1 << steps) - 1;
         entry.chain = Some(chain);
@@ -154,26 +170,70 @@ impl InFlight {
         chain.steps[0].operation == Operation::Read
     }
 
+    /// Whether a step waits for the one before it: a flush right behind a write, or behind a zeroing, which is one too.
+    pub fn waits_for_write(chain: &Chain, step: usize) -> bool {
+        let operation = |step: usize| chain.steps[step].operation;
+        let writes = |operation| matches!(operation, Operation::Write | Operation::Zero);
+        step > 0 && operation(step) == Operation::Flush && writes(operation(step - 1))
+    }
+
+    /// The steps of a chain that wait for nothing, if the engine starts each step by itself.
+    pub fn first_steps(&self, slot: Slot) -> Keys {
+        let chain = self.chain(slot);
+        if Self::begins_with_read(chain) {
+            return SmallVec::from_slice(&[self.key(slot, 0)]);
+        }
+        self.free_steps(slot, 0)
+    }
+
+    /// The steps from `first` on that wait for no write.
+    fn free_steps(&self, slot: Slot, first: usize) -> Keys {
+        let chain = self.chain(slot);
+        let free = (first..chain.steps.len()).filter(|&step| !Self::waits_for_write(chain, step));
+        free.map(|step| self.key(slot, step)).collect()
+    }
+
+    /// A linked step was not taken by the kernel; the engine starts it when its turn comes.
+    pub fn unlink(&mut self, key: StepKey) {
+        let (slot, _, step) = key.parts();
+        self.entries[slot].unlinked |= 1 << step;
+    }
+
     /// Books a step's end, appends the completions that follow from it, and says what the engine must start now.
     pub fn finish(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) -> Next {
         let Some(step) = self.step(key) else { return Next::Unknown };
-        let in_full = result == StepResult::Done(step.length_bytes);
+        let (operation, in_full) = (step.operation, result == StepResult::Done(step.length_bytes));
         let (slot, _, index) = key.parts();
-        let reads = index == 0 && step.operation == Operation::Read;
-        let waits = reads && self.entries[slot].start == Start::AfterRead;
+        let reads = index == 0 && operation == Operation::Read;
         self.entries[slot].read_in_full |= reads && in_full;
+        let waiting = self.steps_waiting_for(slot, usize::from(index));
         self.close(slot, index, result, completions);
-        let Some(chain) = self.entries[slot].chain.as_ref() else { return Next::Nothing };
-        if !waits {
-            return Next::Nothing;
+        if in_full && reads && !waiting.is_empty() {
+            return Next::Start(self.free_steps(Slot(slot as u32), 1));
         }
-        if in_full {
-            return Next::StartOthers(Slot(slot as u32));
+        if in_full && !waiting.is_empty() {
+            return Next::Start(waiting);
         }
-        for other in 1..chain.steps.len() as u8 {
-            self.close(slot, other, StepResult::NotAttempted, completions);
+        for other in waiting {
+            self.close(slot, other.parts().2, StepResult::NotAttempted, completions);
         }
         Next::Nothing
+    }
+
+    /// The steps that the engine, not a link in the kernel, holds back until this step has ended.
+    fn steps_waiting_for(&self, slot: usize, index: usize) -> Keys {
+        let entry = &self.entries[slot];
+        let chain = entry.chain.as_ref().expect("a step in flight belongs to a chain");
+        let name = |step: usize| self.key(Slot(slot as u32), step);
+        if index == 0 && Self::begins_with_read(chain) {
+            let by_engine = entry.start == Start::AfterRead;
+            return if by_engine { (1..chain.steps.len()).map(name).collect() } else { Keys::new() };
+        }
+        let next = index + 1;
+        let follows = next < chain.steps.len() && Self::waits_for_write(chain, next);
+        let by_engine = entry.start == Start::AfterRead || entry.unlinked & 1 << next != 0;
+        // A flush behind a write that was not attempted is not in flight any more.
+        if follows && by_engine && entry.open & 1 << next != 0 { Keys::from_slice(&[name(next)]) } else { Keys::new() }
     }
 
     /// One step of a slot is over; with the last one the slot is free.

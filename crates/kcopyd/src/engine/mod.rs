@@ -7,7 +7,8 @@
 //! 2. *nothing before submit*: no staged step starts before `submit_and_wait`.
 //! 3. *writes after the read*: the steps after a read start only after it has completed in full.
 //! 4. *no write after a bad read*: if the read fails or comes short, the other steps come home as not attempted.
-//! 5. *failures are private*: one write's failure is not noticed by the other steps of its chain.
+//! 5. *failures are private*: one write's failure is not noticed by the other steps of its chain, but for a flush right
+//!    behind it: that starts only after the write has completed in full, and otherwise comes home as not attempted.
 //! 6. *one completion per step*: every staged step yields exactly one completion.
 //! 7. *never from inside stage*: completions are delivered by `submit_and_wait` only.
 //! 8. *pages are the engine's*: from `stage` to the chain's last completion the chain's pages belong to the engine.

@@ -145,9 +145,7 @@ impl Simulated {
     fn start_staged(&mut self) {
         self.submissions += u64::from(!self.staged.is_empty());
         for slot in mem::take(&mut self.staged) {
-            let chain = self.book.chain(slot);
-            let startable = if InFlight::begins_with_read(chain) { 1 } else { chain.steps.len() };
-            (0..startable).for_each(|index| self.start(self.book.key(slot, index)));
+            self.book.first_steps(slot).into_iter().for_each(|key| self.start(key));
         }
     }
 
@@ -194,8 +192,8 @@ impl Simulated {
         let step = *self.book.step(key).expect("what runs is in flight");
         let result = self.perform(&step, &verdict);
         self.write_down(key, step, Happened::Ended(result));
-        if let Next::StartOthers(slot) = self.book.finish(key, result, completions) {
-            (1..self.book.chain(slot).steps.len()).for_each(|other| self.start(self.book.key(slot, other)));
+        if let Next::Start(keys) = self.book.finish(key, result, completions) {
+            keys.into_iter().for_each(|key| self.start(key));
         }
     }
 

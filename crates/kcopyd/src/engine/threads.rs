@@ -53,15 +53,15 @@ impl Threads {
         })
     }
 
-    fn request(&self, slot: Slot, index: usize) -> Request {
-        let step = &self.book.chain(slot).steps[index];
+    fn request(&self, key: StepKey) -> Request {
+        let step = self.book.step(key).expect("only steps in flight are started");
         let memory = match step.operation {
             // These move nothing; what their steps say of memory is not looked at.
             Operation::Zero | Operation::Flush => ptr::null_mut(),
             Operation::Read | Operation::Write => self.arena.pointer(step.buffer, step.length_bytes),
         };
         Request {
-            key: self.book.key(slot, index),
+            key,
             operation: step.operation,
             device: Arc::clone(self.devices.get(step.device)),
             offset_bytes: step.offset_bytes,
@@ -77,9 +77,7 @@ impl Threads {
         }
         let mut requests = Vec::with_capacity(self.staged.len());
         for slot in mem::take(&mut self.staged) {
-            let chain = self.book.chain(slot);
-            let startable = if InFlight::begins_with_read(chain) { 1 } else { chain.steps.len() };
-            requests.extend((0..startable).map(|index| self.request(slot, index)));
+            requests.extend(self.book.first_steps(slot).into_iter().map(|key| self.request(key)));
         }
         self.workers.submit(requests.into_iter());
         self.submissions += 1;
@@ -92,10 +90,7 @@ impl Threads {
         for (key, result) in answers.drain(..) {
             match self.book.finish(key, result, completions) {
                 Next::Nothing => {}
-                Next::StartOthers(slot) => {
-                    let steps = self.book.chain(slot).steps.len();
-                    requests.extend((1..steps).map(|index| self.request(slot, index)));
-                }
+                Next::Start(keys) => requests.extend(keys.into_iter().map(|key| self.request(key))),
                 Next::Unknown => unreachable!("a worker answers each request once"),
             }
         }

@@ -371,6 +371,57 @@ fn p18_a_flush_comes_after_the_last_write() {
 }
 
 #[test]
+fn p18_a_job_of_one_piece_is_flushed_by_its_own_chain_behind_each_write_in_every_order() {
+    for zeroing in [false, true] {
+        let runs = for_every_choice(|choices| {
+            let (source, first, second) = (block(1, 8), block(2, 8), block(3, 8));
+            let options = SimulatedOptions { order: Order::Chosen(choices.clone()), ..SimulatedOptions::default() };
+            let mut calendar = Calendar::new(8, 8, options);
+            let from = at(&source, 0);
+            let to = [at(&first, 0).count(8), at(&second, 0).count(8)];
+            calendar.submit(1, (!zeroing).then_some(&from), &to, flushing());
+            calendar.run();
+            assert!(calendar.outcome(1).is_success());
+            let log = calendar.engine.take_log();
+            assert!(log.iter().all(|event| event.tag == log[0].tag), "one chain");
+            for device in log.iter().filter(|event| event.step.operation == Operation::Flush).map(|event| event.step.device)
+            {
+                let place = |operation, started| {
+                    let is = |happened: Happened| (happened == Happened::Started) == started;
+                    let find = |event: &kcopyd::engine::simulated::Event| {
+                        event.step.device == device && event.step.operation == operation && is(event.happened)
+                    };
+                    log.iter().position(find).expect("it happened")
+                };
+                let write = if zeroing { Operation::Zero } else { Operation::Write };
+                assert!(place(Operation::Flush, true) > place(write, false), "the flush starts when the write has ended");
+            }
+        });
+        assert!(runs >= 6, "{runs} orders");
+    }
+}
+
+#[test]
+fn p18_a_flush_behind_a_write_that_failed_or_came_short_is_not_attempted_then() {
+    for effect in [Effect::Fail(EIO), Effect::Short(512)] {
+        let (source, bad, good) = (block(1, 8), block(2, 8), block(3, 8));
+        bad.inject(Fault::on(Operation::Write, effect).times(1));
+        let (outcome, mut calendar) = run_one(8, 1, Some(&at(&source, 0)), &[at(&bad, 0), at(&good, 0)], flushing());
+        let flushed = |event: &&kcopyd::engine::simulated::Event| {
+            event.step.operation == Operation::Flush && event.happened == Happened::Started
+        };
+        let log = calendar.engine.take_log();
+        let flushes: Vec<u32> = log.iter().filter(flushed).map(|event| event.step.device.0).collect();
+        let failed = effect == Effect::Fail(EIO);
+        assert_eq!(flushes, if failed { vec![2] } else { vec![2, 1] }, "{effect:?}");
+        assert_eq!(complete(&outcome), [!failed, true]);
+        let last_write = log.iter().rposition(|event| event.step.operation == Operation::Write && event.step.device.0 == 1);
+        let flush = log.iter().position(|event| event.step.operation == Operation::Flush && event.step.device.0 == 1);
+        assert!(failed || flush > last_write, "what came short is flushed after its remainder");
+    }
+}
+
+#[test]
 fn p19_and_p20_any_mix_ends_on_the_smallest_pool_and_leaves_it_whole() {
     for pages in [1, 2, 8] {
         for seed in 0..20 {

@@ -8,10 +8,10 @@ use io_uring::squeue::{Entry, Flags};
 
 use super::files::Handle;
 use super::ring::{Patience, Waiting};
-use super::steps::{self, StartsByItself};
+use super::steps::{self, Flushes, StartsByItself};
 use super::waker::WAKE;
 use super::{Health, Uring};
-use crate::copy::chain::{Completion, Operation, StepResult};
+use crate::copy::chain::{Chain, Completion, Operation, StepResult};
 use crate::engine::in_flight::{InFlight, Next, Slot, Start, StepKey};
 
 /// How long the engine sits out a kernel that has no memory for another request, before it asks again.
@@ -61,16 +61,29 @@ impl Uring {
 
     fn start_chain(&mut self, slot: Slot, completions: &mut Vec<Completion>) {
         let chain = self.book.chain(slot);
-        let count = chain.steps.len();
-        let start = steps::start_for(self.chains, chain, self.book.chains());
-        let alone = start == Start::AfterRead && InFlight::begins_with_read(chain);
+        let start = steps::start_for(self.chains, chain, self.flushes_of(chain), self.book.chains());
         self.book.set_start(slot, start);
         self.counters.linked += u64::from(start == Start::Linked);
         self.counters.fan_out += u64::from(start == Start::AfterRead);
-        for position in 0..if alone { 1 } else { count } {
-            let link = if start == Start::Linked { steps::link_of(position, count) } else { Flags::empty() };
+        if start == Start::AfterRead {
+            for key in self.book.first_steps(slot) {
+                self.start_step(key, Flags::empty(), completions);
+            }
+            return;
+        }
+        for position in 0..self.book.chain(slot).steps.len() {
+            let link = steps::link_of(self.book.chain(slot), position);
             self.start_step(self.book.key(slot, position), link, completions);
         }
+    }
+
+    fn flushes_of(&self, chain: &Chain) -> Flushes {
+        let mut devices = chain.steps.iter().filter(|step| step.operation == Operation::Flush).map(|step| step.device);
+        let one_request = |index| {
+            let device = self.files.device(index);
+            device.parent_directory().is_none() && device.flush_error().is_none()
+        };
+        if devices.all(one_request) { Flushes::AreOneRequest } else { Flushes::AreNot }
     }
 
     fn start_step(&mut self, key: StepKey, link: Flags, completions: &mut Vec<Completion>) {
@@ -116,10 +129,7 @@ impl Uring {
         for slot in std::mem::take(&mut self.ready.chains) {
             // So that the steps behind a read come home with it.
             self.book.set_start(slot, Start::AfterRead);
-            let chain = self.book.chain(slot);
-            let count = if InFlight::begins_with_read(chain) { 1 } else { chain.steps.len() };
-            let keys: Vec<_> = (0..count).map(|position| self.book.key(slot, position)).collect();
-            for key in keys {
+            for key in self.book.first_steps(slot) {
                 self.finish(key, StepResult::Failed(errno), completions);
             }
         }
@@ -166,6 +176,7 @@ impl Uring {
             } else if InFlight::position(key) == 0 {
                 self.ready.chains.push(slot);
             } else if self.ready.chains.last() != Some(&slot) {
+                self.book.unlink(key);
                 self.ready.cut_off.push(key);
             }
         }
@@ -189,7 +200,8 @@ impl Uring {
         };
         let (operation, length_bytes) = (step.operation, step.length_bytes);
         let slot = InFlight::slot(key);
-        let linked = self.book.start(slot) == Start::Linked && InFlight::position(key) > 0 && !self.book.read_in_full(slot);
+        let behind = InFlight::position(key) > 0 && (operation == Operation::Flush || !self.book.read_in_full(slot));
+        let linked = self.book.start(slot) == Start::Linked && behind;
         let result = steps::result_of(answer, if linked { StartsByItself::No } else { StartsByItself::Yes });
         match (operation, result) {
             (Operation::Flush, _) => self.flush_answered(key, result, completions),
@@ -223,9 +235,8 @@ impl Uring {
         let opens = step.operation == Operation::Read;
         let goes_on = opens && result == StepResult::Done(step.length_bytes) && self.book.chain(slot).steps.len() > 1;
         self.directories.retain(|other| *other != key);
-        if let Next::StartOthers(slot) = self.book.finish(key, result, completions) {
-            let others = 1..self.book.chain(slot).steps.len();
-            self.ready.steps.extend(others.map(|position| self.book.key(slot, position)));
+        if let Next::Start(keys) = self.book.finish(key, result, completions) {
+            self.ready.steps.extend(keys);
         } else if opens && !self.ready.cut_off.is_empty() {
             self.rejoin(slot, completions);
         }
@@ -239,7 +250,10 @@ impl Uring {
         self.ready.cut_off = others;
         for key in mine {
             if self.book.read_in_full(slot) {
-                self.ready.steps.push(key);
+                // A flush is started when the write before it has ended.
+                if !InFlight::waits_for_write(self.book.chain(slot), InFlight::position(key)) {
+                    self.ready.steps.push(key);
+                }
             } else {
                 self.book.finish(key, StepResult::NotAttempted, completions);
             }

@@ -28,26 +28,50 @@ const LINKED_CHAINS_MAX: usize = 1;
 ///
 /// Linked, the kernel starts a write without asking us, but the writes run one after the other; fanned out, the writes run
 /// side by side, and those of several chains go out together. So linked pays where there is one write and nothing to share
-/// a submission with. A flush may take two requests, and so cannot be a link.
-pub fn start_for(chains: Chains, chain: &Chain, chains_in_flight: usize) -> Start {
+/// a submission with.
+pub fn start_for(chains: Chains, chain: &Chain, flushes: Flushes, chains_in_flight: usize) -> Start {
+    let one_write = one_write(chain);
     let can_link = InFlight::begins_with_read(chain)
         && chain.steps.len() > 1
-        && chain.steps[1..].iter().all(|step| step.operation == Operation::Write);
+        && (only_writes(chain) || (one_write && flushes == Flushes::AreOneRequest));
     let link = match chains {
-        Chains::AsMeasured => chain.steps.len() == 2 && chains_in_flight <= LINKED_CHAINS_MAX,
+        Chains::AsMeasured => one_write && chains_in_flight <= LINKED_CHAINS_MAX,
         Chains::Linked => true,
         Chains::FanOut => false,
     };
     if can_link && link { Start::Linked } else { Start::AfterRead }
 }
 
+/// Whether the flushes of a chain can be links: not if they are more than one request, or none because they have failed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushes {
+    /// Each is one request.
+    AreOneRequest,
+    /// Some are not.
+    AreNot,
+}
+
+fn only_writes(chain: &Chain) -> bool {
+    chain.steps[1..].iter().all(|step| step.operation == Operation::Write)
+}
+
+/// Whether a chain is a read, a write, and perhaps the flush behind that.
+fn one_write(chain: &Chain) -> bool {
+    match chain.steps.len() {
+        2 => only_writes(chain),
+        3 => InFlight::waits_for_write(chain, 2),
+        _ => false,
+    }
+}
+
 /// The flag that ties a step of a linked chain to the next one. Soft after the read: a read that fails or comes short
-/// cancels every write. Hard between the writes: they do not notice each other. None at the end: an open chain would be
-/// handed to a worker of the kernel's.
-pub fn link_of(position: usize, steps: usize) -> Flags {
+/// cancels every write. Soft before a flush, which is not to say yes to a write that failed. Hard between the writes: they
+/// do not notice each other. None at the end: an open chain would be handed to a worker of the kernel's.
+pub fn link_of(chain: &Chain, position: usize) -> Flags {
     match position {
-        _ if position + 1 == steps => Flags::empty(),
+        _ if position + 1 == chain.steps.len() => Flags::empty(),
         0 => Flags::IO_LINK,
+        _ if InFlight::waits_for_write(chain, position + 1) => Flags::IO_LINK,
         _ => Flags::IO_HARDLINK,
     }
 }

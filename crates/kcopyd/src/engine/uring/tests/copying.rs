@@ -47,6 +47,33 @@ fn both_ways_run_with_registered_buffers_and_files() {
 }
 
 #[test]
+fn p18_a_flush_is_linked_behind_the_only_write_and_otherwise_started_when_the_write_has_ended() {
+    for (chains, expected) in [(Chains::AsMeasured, (1, 0)), (Chains::Linked, (1, 0)), (Chains::FanOut, (0, 1))] {
+        let mut bench = Bench::new(options(chains));
+        let source = bench.file("source", &pattern(4096, 1), Access::Read);
+        let destination = bench.file("destination", &[], Access::Write);
+        bench.stage(1, &[read(source, 0, 4096, 0), write(destination, 0, 4096, 0), flush(destination)]);
+        assert_eq!(bench.results(3), [Done(4096), Done(4096), Done(0)]);
+        let counters = bench.engine.counters();
+        assert_eq!((counters.linked, counters.fan_out), expected, "{chains:?}");
+        assert_eq!(counters.fsync, 1);
+    }
+}
+
+#[test]
+fn p18_a_flush_behind_a_write_that_failed_is_not_attempted_either_way() {
+    for chains in [Chains::Linked, Chains::FanOut] {
+        let mut bench = Bench::new(options(chains));
+        let source = bench.file("source", &pattern(4096, 1), Access::Read);
+        let read_only = bench.file("destination", &[], Access::Read);
+        bench.stage(1, &[read(source, 0, 4096, 0), write(read_only, 0, 4096, 0), flush(read_only)]);
+        assert_eq!(bench.results(3), [Done(4096), Failed(libc::EBADF), NotAttempted], "{chains:?}");
+        bench.stage(2, &[read(source, 1 << 20, 4096, 0), write(read_only, 0, 4096, 0), flush(read_only)]);
+        assert_eq!(bench.results(3), [Done(0), NotAttempted, NotAttempted], "{chains:?}");
+    }
+}
+
+#[test]
 fn what_is_not_registered_is_used_plain() {
     let plain = UringOptions { registered_buffers: Use::Never, registered_files: Use::Never, ..options(Chains::Linked) };
     let mut bench = Bench::new(plain);
