@@ -64,6 +64,8 @@ export interface NativeOutcome {
   readonly readErr: number;
   readonly writeErr: number;
   readonly aborted: boolean;
+  /** Whether the client broke inside (P32); it takes no more jobs then. */
+  readonly poisoned: boolean;
   readonly failures: NativeFailure[];
   readonly failuresOmitted: number;
   readonly destinations: { readonly sectors: number; readonly ok: boolean }[];
@@ -81,6 +83,22 @@ export interface NativeStats {
   readonly subJobs: number;
   readonly bytes: number;
   readonly submissions: number;
+  /** Bytes that a device made zero by itself, and those that were written as zeros because it could not. */
+  readonly zero: { readonly offloadedBytes: number; readonly writtenBytes: number };
+}
+
+/** Limits that clients may share; `null` is no limit. A client holds on to it by itself. */
+export interface NativeThrottle {
+  /** Other limits from now on: 1 to 100; at least 1; at least 1. */
+  set(percent: number | null, bytesPerSecond: number | null, iops: number | null): void;
+}
+
+/** Options of `createClient`; nothing has a default here. */
+export interface NativeClientOptions {
+  readonly pages: number;
+  readonly subJobSectors: number;
+  readonly engine: 'auto' | 'io_uring' | 'threads';
+  readonly throttle: NativeThrottle | null;
 }
 
 /** Flag of a job: attempt everything everywhere (the kernel's bit). */
@@ -92,6 +110,9 @@ export const FLAG_FLUSH = 256;
 /** Flag of a job, private: keep counters for `progress`. */
 export const FLAG_PROGRESS = 512;
 
+/** The source handle of a job that writes zeroes. Every destination of such a job must name its count. */
+export const ZEROES = 0;
+
 /** Numbers of one completion in `drain`: token, readErr, writeErr, detail. */
 export const RECORD_NUMBERS = 4;
 
@@ -101,7 +122,7 @@ export interface NativeClient {
    * Submits a job; never blocks, does no I/O.
    *
    * In: `[token, flags, sourceHandle, sourceSector, sourceCount, destinations, (handle, sector, count) …]`; a count of -1 is
-   * the default. The token is the caller's, a positive safe integer, unique among the client's jobs in flight.
+   * the default, and a source handle of `ZEROES` asks for zeroes. The token is the caller's, a positive safe integer, unique among the client's jobs in flight.
    * Out, if accepted: `request[0]` is the job's length in sectors, `request[1]` in bytes.
    */
   submit(request: Float64Array): NativeError | null;
@@ -139,10 +160,9 @@ export interface Binding {
   /** Every client forgets the device, then its descriptors are closed; resolves once it can be opened exclusively again. */
   closeDevice(device: NativeDevice): Promise<NativeError | null>;
   /** Makes a client. `doorbell` is called when there is something to drain; it must drain until nothing is left. */
-  createClient(
-    options: { pages: number; subJobSectors: number; engine: 'auto' | 'io_uring' | 'threads' },
-    doorbell: () => void,
-  ): Promise<NativeClient | NativeError>;
+  createClient(options: NativeClientOptions, doorbell: () => void): Promise<NativeClient | NativeError>;
+  /** Makes a throttle, to be given to `createClient`. */
+  createThrottle(percent: number | null, bytesPerSecond: number | null, iops: number | null): NativeThrottle;
 }
 
 /** Whether a value that crossed the boundary is a refusal. */

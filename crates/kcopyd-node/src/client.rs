@@ -27,6 +27,9 @@ const FLAG_WRITE_SEQ: u64 = 4;
 const FLAG_FLUSH: u64 = 256;
 const FLAG_PROGRESS: u64 = 512;
 
+/// The source handle that asks for zeroes; no device has it.
+const ZEROES: f64 = 0.0;
+
 /// Numbers of a request before its destinations: token, flags, source handle, sector, count, how many destinations.
 const REQUEST_HEAD: usize = 6;
 /// Numbers of a request for each destination: handle, sector, count.
@@ -65,7 +68,7 @@ impl Task for CreateTask {
 #[napi(catch_unwind)]
 pub fn create_client(
     env: Env,
-    options: NativeClientOptions,
+    options: NativeClientOptions<'_>,
     doorbell: JsDoorbell<'_>,
 ) -> napi::Result<AsyncTask<CreateTask>> {
     static IDS: AtomicU64 = AtomicU64::new(1);
@@ -73,7 +76,7 @@ pub fn create_client(
         pages: Some(options.pages),
         sub_job_sectors: Some(u64::from(options.sub_job_sectors)),
         engine: options.engine.into(),
-        throttle: None,
+        throttle: options.throttle.map(|throttle| throttle.shared()),
     };
     let resident = Resident::settle_in(env, IDS.fetch_add(1, Ordering::Relaxed), &doorbell)?;
     Ok(AsyncTask::new(CreateTask { resident, options }))
@@ -205,7 +208,7 @@ impl NativeClient {
             return Err(malformed());
         }
         let flags = whole("flags", head[1])?;
-        let source = if head[2] == 0.0 { None } else { Some(self.region("from", None, &head[2..5])?) };
+        let source = if head[2] == ZEROES { None } else { Some(self.region("from", None, &head[2..5])?) };
         let destinations = rest[..count * REQUEST_DESTINATION].chunks_exact(REQUEST_DESTINATION).enumerate();
         let destinations = destinations.map(|(index, region)| self.region("to", Some(index), region));
         Ok(JobRequest {

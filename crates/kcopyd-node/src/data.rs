@@ -6,7 +6,10 @@ use kcopyd::copy::outcome::{DestinationState, Ending, FailedOperation, Failure, 
 use kcopyd::engine::Kind;
 use kcopyd::engine::device::{Access, Create, DeviceOptions, Direct, Exclusive, Expect};
 use kcopyd::error::{Error, ErrorKind};
+use napi::bindgen_prelude::ClassInstance;
 use napi_derive::napi;
+
+use crate::throttle::NativeThrottle;
 
 /// A refusal or a failure.
 #[napi(object, object_from_js = false, use_nullable = true)]
@@ -135,14 +138,16 @@ impl From<NativeEngine> for EngineChoice {
 }
 
 /// What a client is made with.
-#[napi(object, object_to_js = false)]
-pub struct NativeClientOptions {
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeClientOptions<'scope> {
     /// Pages of its pool.
     pub pages: u32,
     /// The largest sub-job.
     pub sub_job_sectors: u32,
     /// Its engine.
     pub engine: NativeEngine,
+    /// How fast it may go.
+    pub throttle: Option<ClassInstance<'scope, NativeThrottle>>,
 }
 
 /// What this machine can run.
@@ -304,6 +309,16 @@ pub struct NativePageStats {
     pub free: u32,
 }
 
+/// How ranges became zero.
+#[napi(object, object_from_js = false)]
+#[derive(Clone)]
+pub struct NativeZeroStats {
+    /// Bytes that a device or its file system made zero by itself.
+    pub offloaded_bytes: f64,
+    /// Bytes that were written.
+    pub written_bytes: f64,
+}
+
 /// A client's counters.
 #[napi(object, object_from_js = false)]
 #[derive(Clone)]
@@ -320,6 +335,8 @@ pub struct NativeStats {
     pub bytes: f64,
     /// Entries into the kernel to submit.
     pub submissions: f64,
+    /// Zeroes.
+    pub zero: NativeZeroStats,
 }
 
 impl From<Stats> for NativeStats {
@@ -335,6 +352,10 @@ impl From<Stats> for NativeStats {
             sub_jobs: stats.sub_jobs as f64,
             bytes: stats.bytes as f64,
             submissions: stats.engine.submissions as f64,
+            zero: NativeZeroStats {
+                offloaded_bytes: stats.zero_offloaded_bytes as f64,
+                written_bytes: stats.zero_written_bytes as f64,
+            },
         }
     }
 }

@@ -188,9 +188,10 @@ pub fn adopt_descriptor(fd: i32, access: NativeAccess) -> Either<NativeDevice, N
 #[napi(catch_unwind)]
 pub fn close_device<'env>(env: &'env Env, device: &NativeDevice) -> napi::Result<PromiseRaw<'env, Closed>> {
     match DEVICES.with_borrow_mut(|devices| devices.remove(&device.handle)) {
-        Some(Entry { device, clients }) => {
+        Some(Entry { device: core, clients }) => {
+            device.bytes_seen_last.set(core.refresh().bytes);
             let clients: Vec<_> = clients.into_iter().filter_map(alive_with_id).collect();
-            closing::close(env, device, &clients)
+            closing::close(env, core, &clients)
         }
         None => PromiseRaw::resolve(env, Some(NativeError::from(device_closed("the device is closed already")))),
     }

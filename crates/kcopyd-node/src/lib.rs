@@ -10,6 +10,7 @@ mod data;
 mod device;
 mod doorbell;
 mod teardown;
+mod throttle;
 
 use napi_derive::napi;
 

@@ -259,3 +259,23 @@ fn p33_a_released_device_is_forgotten() {
         assert_eq!((Arc::strong_count(&source), Arc::strong_count(&to)), (1, 1));
     });
 }
+
+#[test]
+fn p33_a_device_in_use_is_forgotten_after_its_last_job() {
+    on_every_engine(1, |mut client| {
+        let files = Files::new();
+        let (source, contents) = files.source(1 << 20);
+        let to = files.destination("to");
+        client.client.submit(copy(1, region(&source, 0, None), vec![region(&to, 0, None)])).unwrap();
+        let (say, said) = std::sync::mpsc::channel();
+        let (held, path) = (Arc::downgrade(&to), files.path("to"));
+        let look = move || say.send((held.strong_count(), fs::read(path).unwrap())).unwrap();
+        client.client.release(&to, Box::new(look));
+        drop(to);
+        let (holders, written) = said.recv_timeout(LONG).unwrap();
+        assert_eq!(holders, 0, "released and still held");
+        assert!(written == contents, "released before the job was over");
+        client.until(1);
+        assert!(client.outcome(1).is_success());
+    });
+}

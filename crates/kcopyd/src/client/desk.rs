@@ -125,10 +125,7 @@ impl<'post> Desk<'post> {
             Command::Submit(submission) => self.begin(*submission),
             Command::Abort(token) => self.scheduler.abort(token),
             Command::AbortAll => self.scheduler.abort_all(),
-            Command::Release(device, done) => {
-                self.attachments.release(device, &mut *self.engine);
-                done();
-            }
+            Command::Release(device, done) => self.attachments.release(device, done, &mut *self.engine),
         }
     }
 
@@ -153,7 +150,7 @@ impl<'post> Desk<'post> {
             match self.attachments.use_device(device, &mut *self.engine) {
                 Ok(index) => used.push(index),
                 Err(error) => {
-                    used.into_iter().for_each(|index| self.attachments.leave(index));
+                    used.into_iter().for_each(|index| self.attachments.leave(index, &mut *self.engine));
                     return Err(error);
                 }
             }
@@ -179,7 +176,7 @@ impl<'post> Desk<'post> {
 
     fn deliver(&mut self) {
         while let Some(ended) = self.scheduler.take_outcome() {
-            ended.devices.into_iter().for_each(|device| self.attachments.leave(device));
+            ended.devices.into_iter().for_each(|device| self.attachments.leave(device, &mut *self.engine));
             self.finished.push(Finished { token: ended.token, outcome: ended.outcome });
         }
         if !self.finished.is_empty() {

@@ -157,9 +157,9 @@ impl Client {
         self.post.take_finished(at_most, into);
     }
 
-    /// Makes the client forget a device that none of its jobs uses any more, and calls `done` when everything held for it,
+    /// Makes the client forget a device as soon as none of its jobs uses it, and calls `done` when everything held for it,
     /// a slot in the ring's file table included, is released (P33). `done` runs on the client's thread, or at once if the
-    /// client has ended.
+    /// client has ended; a client that breaks drops it uncalled. Until then no new job may name the device.
     pub fn release(&self, device: &Arc<Device>, done: Box<dyn FnOnce() + Send>) {
         if let Err(Command::Release(_, done)) = self.post.send_always(Command::Release(device.id(), done)) {
             done();
