@@ -27,8 +27,8 @@ onEachEngine((engine) => {
   test('stats tell the engine and why, the pool, and what was done', async ({ workshop, client, device }) => {
     const source = await device(await workshop.file({ bytes: MIB, seed: 'source' }));
     const destination = await device(await workshop.file({ bytes: 0 }), { access: 'write' });
-    const copier = await client({ engine, pages: 100 });
-    const idle = { engine: { kind: engine }, pages: { total: 100, free: 100 } };
+    const copier = await client({ engine, pages: 256 });
+    const idle = { engine: { kind: engine }, pages: { total: 256, free: 256 } };
     expect(copier.stats).toMatchObject({ ...idle, jobs: 0, subJobs: 0, bytes: 0 });
     expect(copier.stats.engine.reason).not.toBe('');
     expect(copier.stats.engine.registeredBuffers).toBeTypeOf('boolean');

@@ -97,6 +97,8 @@ impl<'post> Desk<'post> {
         }
         self.stage();
         self.deliver();
+        // Before it waits, which may be long: whoever looks meanwhile sees the pages that are in use.
+        self.publish_counts();
         if more == More::OnlyLeftovers && self.scheduler.is_idle() {
             return Turn::End;
         }
@@ -186,9 +188,13 @@ impl<'post> Desk<'post> {
     }
 
     fn publish_stats(&self) {
+        self.publish_counts();
+        self.post.set_stats(|stats| stats.engine = self.engine.description());
+    }
+
+    fn publish_counts(&self) {
         let (counts, pool) = (self.scheduler.counts(), self.scheduler.pool());
         self.post.set_stats(|stats| {
-            stats.engine = self.engine.description();
             stats.pages_total = pool.total();
             stats.pages_free = pool.free();
             stats.jobs = counts.jobs;
