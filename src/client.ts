@@ -79,6 +79,7 @@ export class Client {
       pages,
       subJobSectors: subJobSectors ?? Math.min(SUB_JOB_SECTORS_DEFAULT, poolSectors),
       engine: engineChoice(engine),
+      throttle: null,
     };
     let doorbell = (): void => {};
     const native = await binding().createClient(resolved, () => doorbell());

@@ -11,6 +11,7 @@ import { abortSignal, callback, flag, notYet, readObject } from './options.js';
 import {
   type Accepted,
   abortedError,
+  brokenError,
   failedError,
   fromNativeOutcome,
   fullSuccess,
@@ -151,6 +152,7 @@ class CopyJob implements Job {
     this.#reporter?.finish(outcome);
     // A job that was complete before its abort took effect is a success.
     if (isSuccess(outcome)) this.#resolve(outcome);
+    else if (native?.poisoned) this.#reject(brokenError(outcome, this.#names()));
     else if (native?.aborted) this.#reject(abortedError(outcome, this.#request.signal?.reason, this.#names()));
     else this.#reject(failedError(outcome, this.#names()));
   }

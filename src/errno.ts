@@ -5,8 +5,6 @@ import { getSystemErrorMap } from 'node:util';
 
 /** ECANCELED: what `readErr` says after an abort. */
 export const ECANCELED = 125;
-/** ENOTRECOVERABLE: what `readErr` says when something inside was broken. */
-export const ENOTRECOVERABLE = 131;
 
 const WITHOUT_LIBUV: Readonly<Record<number, readonly [name: string, meaning: string]>> = {
   8: ['ENOEXEC', 'exec format error'],

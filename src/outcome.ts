@@ -1,6 +1,6 @@
 // What a job came to, in the caller's form, and the error that says so in words. It refuses to know how jobs run.
 import type { Failure, KcopydError as KcopydErrorType, Outcome } from '../index.js';
-import { ECANCELED, ENOTRECOVERABLE, errnoName } from './errno.js';
+import { ECANCELED, errnoName } from './errno.js';
 import { aborted, KcopydError, systemMessage } from './errors.js';
 import type { NativeOutcome } from './native.js';
 
@@ -66,19 +66,19 @@ export function abortedError(outcome: Outcome, reason: unknown, names: JobNames)
   return aborted(reason, `The operation was aborted; ${holdings(outcome, names.sectors)}`, outcome);
 }
 
+/** The error of a job of a client that broke inside (P32). */
+export function brokenError(outcome: Outcome, names: JobNames): KcopydErrorType {
+  const message =
+    'something inside kcopyd is broken, and this client takes no more jobs: create another one, and report it';
+  return new KcopydError('ERR_KCOPYD_INTERNAL', `${message}; ${holdings(outcome, names.sectors)}`, { outcome });
+}
+
 /** The error of a job that failed: named after its first failure, carrying all of them. */
 export function failedError(outcome: Outcome, names: JobNames): KcopydErrorType {
   const first = firstFailure(outcome);
   const held = holdings(outcome, names.sectors);
-  if (!first) {
-    // A read of a device may fail with this errno too; then it is in the list. Without an entry it is P32.
-    const broken = outcome.readErr === ENOTRECOVERABLE;
-    const code = broken ? 'ERR_KCOPYD_INTERNAL' : errnoName(outcome.readErr);
-    const message = broken
-      ? 'something inside kcopyd is broken and the client takes no more jobs'
-      : `${code}: the copy failed`;
-    return new KcopydError(code, `${message}; ${held}`, { outcome });
-  }
+  // Whatever failed is listed; should it ever not be, the numbers still say that it did.
+  if (!first) return new KcopydError(errnoName(outcome.readErr), `the copy failed; ${held}`, { outcome });
   const { op, destination, sector, code, errno } = first;
   const syscall = SYSCALLS[op];
   const path = destination === null ? names.source : names.destinations[destination];
