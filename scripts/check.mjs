@@ -13,6 +13,7 @@ const CHECKS = [
   { name: 'biome', command: ['node_modules/.bin/biome', 'check', '--error-on-warnings'] },
   { name: 'types', command: ['node_modules/.bin/tsc', '-p', 'tsconfig.json'] },
   { name: 'tidy', command: ['cargo', 'test', '--quiet', '-p', 'kcopyd', '--test', 'tidy', '--locked'] },
+  { name: 'promises', command: [process.execPath, 'scripts/promises.mjs', '--check'] },
 ];
 
 checkTools();

@@ -1,6 +1,6 @@
 // Writes, or with --check compares, the third column of docs/PROMISES.md: which tests hold which promise, found by their names.
 // It refuses to judge whether a test is any good.
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -16,25 +16,31 @@ function filesBelow(folder, endings) {
     .sort();
 }
 
-/** Promise number → file → how many tests there begin with it. */
+/** Promise number → the files with tests that begin with it. How many is not told: that would change with every second commit. */
 function testsByPromise() {
   const found = new Map();
   const note = (numbers, file) => {
     for (const number of numbers) {
-      const files = found.get(number) ?? new Map();
-      files.set(file, (files.get(file) ?? 0) + 1);
-      found.set(number, files);
+      found.set(number, (found.get(number) ?? new Set()).add(file));
     }
   };
   for (const file of filesBelow('crates', ['.rs'])) {
     for (const [, numbers] of readFileSync(join(root, file), 'utf8').matchAll(/fn ((?:p\d+_(?:and_)?)+)\w*\(/g)) {
-      note([...numbers.matchAll(/p(\d+)/g)].map((match) => Number(match[1])), file);
+      note(
+        [...numbers.matchAll(/p(\d+)/g)].map((match) => Number(match[1])),
+        file,
+      );
     }
   }
   for (const file of filesBelow('test', ['.ts', '.mjs'])) {
-    const names = readFileSync(join(root, file), 'utf8').matchAll(/\b(?:it|test)[\w.]*(?:\([^)]*\))?\(\s*['"`](P\d+(?:(?:, | and )P\d+)*)/g);
+    const names = readFileSync(join(root, file), 'utf8').matchAll(
+      /\b(?:it|test)[\w.]*(?:\([^)]*\))?\(\s*['"`](P\d+(?:(?:, | and )P\d+)*)/g,
+    );
     for (const [, numbers] of names) {
-      note([...numbers.matchAll(/P(\d+)/g)].map((match) => Number(match[1])), file);
+      note(
+        [...numbers.matchAll(/P(\d+)/g)].map((match) => Number(match[1])),
+        file,
+      );
     }
   }
   return found;
@@ -42,14 +48,16 @@ function testsByPromise() {
 
 const tests = testsByPromise();
 const missing = [];
-const lines = readFileSync(page, 'utf8').split('\n').map((line) => {
-  const row = /^\| P(\d+) \| (.*?) \| [^|]*\|$/.exec(line) ?? /^\| P(\d+) \| (.*?) \|\s*\|$/.exec(line);
-  if (!row) return line;
-  const files = tests.get(Number(row[1]));
-  if (!files) missing.push(`P${row[1]}`);
-  const held = files ? [...files].map(([file, count]) => `${file} (${count})`).join(', ') : '**nothing**';
-  return `| P${row[1]} | ${row[2]} | ${held} |`;
-});
+const lines = readFileSync(page, 'utf8')
+  .split('\n')
+  .map((line) => {
+    const row = /^\| P(\d+) \| (.*?) \| [^|]*\|$/.exec(line) ?? /^\| P(\d+) \| (.*?) \|\s*\|$/.exec(line);
+    if (!row) return line;
+    const files = tests.get(Number(row[1]));
+    if (!files) missing.push(`P${row[1]}`);
+    const held = files ? [...files].join(', ') : '**nothing**';
+    return `| P${row[1]} | ${row[2]} | ${held} |`;
+  });
 const text = lines.join('\n');
 
 if (process.argv.includes('--check')) {
@@ -59,5 +67,7 @@ if (process.argv.includes('--check')) {
   process.exitCode = stale || missing.length > 0 ? 1 : 0;
 } else {
   writeFileSync(page, text);
-  console.log(missing.length > 0 ? `written; no test holds ${missing.join(', ')}` : 'written; every promise has a test');
+  console.log(
+    missing.length > 0 ? `written; no test holds ${missing.join(', ')}` : 'written; every promise has a test',
+  );
 }

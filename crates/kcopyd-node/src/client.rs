@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kcopyd::client::{Client, ClientOptions, Finished, JobRequest, RegionRequest};
-use kcopyd::copy::job::{Flush, JobFlags, OnError, WriteOrder};
+use kcopyd::client::{Client, ClientOptions, Finished, Flush, JobFlags, JobRequest, OnError, RegionRequest, WriteOrder};
 use kcopyd::copy::limits::{DESTINATIONS_MAX, SECTOR_BYTES};
 use kcopyd::copy::outcome::{Ending, Outcome};
 use kcopyd::copy::progress::JobProgress;

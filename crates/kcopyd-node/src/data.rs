@@ -344,7 +344,7 @@ impl From<Stats> for NativeStats {
         NativeStats {
             engine: NativeEngineStats {
                 kind: kind_name(stats.engine.kind),
-                reason: stats.engine.reason,
+                reason: stats.engine.reason.to_string(),
                 registered_buffers: stats.engine.registered_buffers,
             },
             pages: NativePageStats { total: stats.pages_total, free: stats.pages_free },

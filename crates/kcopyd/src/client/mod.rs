@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::copy::job::JobFlags;
 use crate::copy::outcome::Outcome;
 use crate::copy::progress::JobProgress;
 use crate::copy::region::DeviceKind;
@@ -24,6 +23,7 @@ use crate::engine::device::Device;
 use crate::engine::signals::with_signals_blocked;
 use crate::error::{Error, ErrorKind};
 
+pub use crate::copy::job::{Flush, JobFlags, OnError, WriteOrder};
 pub use crate::engine::select::{EngineChoice, Support, support};
 pub(crate) use options::Checked;
 pub use options::ClientOptions;

@@ -71,7 +71,7 @@ pub(super) fn broken() -> Error {
 
 impl Post {
     pub(super) fn new(doorbell: Box<dyn Fn() + Send>) -> Self {
-        let engine = Description { kind: Kind::Threads, reason: String::new(), registered_buffers: false, submissions: 0 };
+        let engine = Description { kind: Kind::Threads, reason: "".into(), registered_buffers: false, submissions: 0 };
         let stats = Stats {
             engine,
             pages_total: 0,

@@ -218,7 +218,8 @@ impl Job {
     /// Whether the flush of each destination goes out with the writes of its only piece, instead of in a round of its own.
     #[must_use]
     pub fn is_flushed_with_its_piece(&self, piece_bytes: u32) -> bool {
-        let fits = 1 + 2 * self.destinations.len() <= CHAIN_STEPS_MAX;
+        let steps = 1 + 2 * self.destinations.len();
+        let fits = steps <= CHAIN_STEPS_MAX;
         self.flags.flush == Flush::Yes && u64::from(piece_bytes) == self.length_bytes && fits
     }
 

@@ -135,6 +135,8 @@ impl Transfer {
 }
 
 #[cfg(test)]
+// One range that failed is a list of one range.
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 

@@ -74,7 +74,7 @@ pub struct Description {
     /// The mechanism.
     pub kind: Kind,
     /// Why this one, in words for a person; for a fallback, what refused.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// Whether reads and writes use buffers registered with the kernel.
     pub registered_buffers: bool,
     /// How many times the engine has entered the kernel to submit.

@@ -72,7 +72,7 @@ pub fn support() -> Support {
     match engine(EngineChoice::Auto, 1) {
         Ok(engine) => {
             let description = engine.description();
-            Support { engine: Some(description.kind), reason: description.reason, kernel }
+            Support { engine: Some(description.kind), reason: description.reason.to_string(), kernel }
         }
         Err(error) => Support { engine: None, reason: error.to_string(), kernel },
     }

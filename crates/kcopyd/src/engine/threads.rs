@@ -27,7 +27,7 @@ pub struct Threads {
     book: InFlight,
     staged: Vec<Slot>,
     answers: Vec<(StepKey, StepResult)>,
-    reason: String,
+    reason: Arc<str>,
     submissions: u64,
 }
 
@@ -36,7 +36,7 @@ impl Threads {
     ///
     /// # Errors
     /// `EngineUnavailable` if the machine gives not a single thread.
-    pub fn new(arena: Arc<Arena>, reason: impl Into<String>) -> Result<Self, Error> {
+    pub fn new(arena: Arc<Arena>, reason: impl Into<Arc<str>>) -> Result<Self, Error> {
         let workers = Workers::start(WORKER_THREADS_MAX).map_err(|error| {
             let refused = Error::new(ErrorKind::EngineUnavailable, format!("no worker thread can be started: {error}"));
             Error { errno: error.raw_os_error(), ..refused }

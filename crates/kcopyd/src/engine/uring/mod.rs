@@ -106,7 +106,7 @@ pub struct Uring {
     stalls: u32,
     chains: Chains,
     counters: Counters,
-    reason: String,
+    reason: Arc<str>,
 }
 
 /// How long at a time the thread sleeps when the ring is broken: completions that still come are seen this late.
@@ -150,7 +150,7 @@ impl Uring {
             stalls: 0,
             chains,
             counters: Counters::default(),
-            reason: reason.join(", "),
+            reason: reason.join(", ").into(),
         })
     }
 
