@@ -1,5 +1,8 @@
 //! The client's promises on real files and real threads, for every engine that runs here.
 
+// The test helpers too: a test that unwraps fails with the line.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
