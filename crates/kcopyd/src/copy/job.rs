@@ -6,64 +6,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use super::flags::{Flush, JobFlags, OnError, WriteOrder};
+
 use super::chain::{DeviceIndex, StepResult};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, SUB_JOBS_PER_JOB};
 use super::outcome::libc_errno::{EAGAIN, ECANCELED, EINTR};
 use super::outcome::{DestinationOutcome, DestinationState, Ending, FailedOperation, Failure, FailureList, Outcome};
 use super::progress::JobProgress;
 use super::request::{Cut, Plan};
-
-/// What an error means for the rest of the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// The first error stops new sub-jobs; what is in flight lands.
-    #[default]
-    Stop,
-    /// Everything is attempted on every destination, and errors add up (`DM_KCOPYD_IGNORE_ERROR`).
-    Ignore,
-}
-
-/// In which order a destination's writes are issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum WriteOrder {
-    /// In any.
-    #[default]
-    Any,
-    /// Ascending, each after the one before it has completed (`DM_KCOPYD_WRITE_SEQ`).
-    Sequential,
-}
-
-/// Whether the destinations are made durable before the job completes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Flush {
-    /// No: completion says nothing about a power failure.
-    #[default]
-    No,
-    /// Every destination without an error is flushed.
-    Yes,
-}
-
-/// How a job is to be carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct JobFlags {
-    /// What an error means for the rest.
-    pub on_error: OnError,
-    /// The order of writes.
-    pub order: WriteOrder,
-    /// Durability.
-    pub flush: Flush,
-}
-
-impl JobFlags {
-    /// Sequential overrides ignoring errors, as in the kernel (P14).
-    #[must_use]
-    pub fn settled(self) -> Self {
-        match self.order {
-            WriteOrder::Sequential => JobFlags { on_error: OnError::Stop, ..self },
-            WriteOrder::Any => self,
-        }
-    }
-}
 
 /// One end of a job on an attached device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +89,8 @@ pub struct Job {
     /// With `WriteOrder::Sequential`: where the piece begins whose writes are next.
     write_turn_bytes: u64,
     sub_jobs: u32,
+    /// Pieces with a failure that is being looked into; until that is settled no new piece is begun (P13).
+    pub(super) pieces_in_doubt: u32,
     course: Course,
     read_errno: i32,
     write_errors: u32,
@@ -146,6 +98,8 @@ pub struct Job {
     progress: Option<Arc<JobProgress>>,
     /// Whether a round of flushes waits or is in flight; kept for the scheduler.
     pub(super) flush_is_under_way: bool,
+    /// Whether it stands in the queue for pages; kept for the scheduler.
+    pub(super) is_queued: bool,
 }
 
 impl Job {
@@ -174,12 +128,14 @@ impl Job {
             cursor_bytes: 0,
             write_turn_bytes: 0,
             sub_jobs: 0,
+            pieces_in_doubt: 0,
             course: Course::Running,
             read_errno: 0,
             write_errors: 0,
             failures: FailureList::default(),
             progress: parts.progress,
             flush_is_under_way: false,
+            is_queued: false,
         }
     }
 
@@ -199,7 +155,8 @@ impl Job {
     /// The length of the next piece, if there is one and the job may have another under way.
     #[must_use]
     pub fn next_piece(&self, most_bytes: u64) -> Option<u32> {
-        let more = self.has_more() && self.sub_jobs < SUB_JOBS_PER_JOB;
+        let waits_for_verdict = self.pieces_in_doubt > 0 && self.flags.on_error == OnError::Stop;
+        let more = self.has_more() && self.sub_jobs < SUB_JOBS_PER_JOB && !waits_for_verdict;
         more.then(|| self.cut.piece(self.cursor_bytes, most_bytes, self.length_bytes) as u32)
     }
 

@@ -7,10 +7,12 @@
 
 pub mod chain;
 mod errand;
+pub mod flags;
 pub mod job;
 pub mod limits;
 pub mod outcome;
 pub mod page_pool;
+mod pieces;
 pub mod progress;
 pub mod region;
 pub mod request;

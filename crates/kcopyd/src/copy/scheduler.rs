@@ -16,6 +16,7 @@ use super::job::Job;
 use super::limits::{PAGE_BYTES, PIECES_WITHOUT_PAGES_MAX, SECTOR_BYTES, ZERO_PIECE_BYTES};
 use super::outcome::Outcome;
 use super::page_pool::{PagePool, PageRun};
+use super::pieces::{Piece, Pieces};
 use super::slab::{Key, Slab};
 use super::sub_job::{State, SubJob, Zeroed, pages_for};
 use super::throttle::{Now, SharedThrottle, Throttle};
@@ -51,26 +52,18 @@ struct Ticket {
     destinations: usize,
 }
 
-struct Piece {
-    job: Key,
-    sub_job: SubJob,
-}
-
 /// The mind of one client.
 pub struct Scheduler {
     pool: PagePool,
     sub_job_bytes: u64,
     jobs: Slab<Box<Job>>,
     tickets: HashMap<u64, Ticket>,
-    pieces: Slab<Piece>,
+    pieces: Pieces,
     flushes: Slab<FlushRound>,
     waiting_for_pages: VecDeque<Key>,
-    writes_waiting_for_room: VecDeque<Key>,
-    reads_waiting_for_room: VecDeque<Key>,
     waiting_for_flush: VecDeque<Key>,
     outcomes: VecDeque<Ended>,
     counts: Counts,
-    pieces_without_pages: u32,
     throttle: Option<SharedThrottle>,
     throttled_for: Option<Duration>,
 }
@@ -86,15 +79,12 @@ impl Scheduler {
             sub_job_bytes,
             jobs: Slab::default(),
             tickets: HashMap::new(),
-            pieces: Slab::default(),
+            pieces: Pieces::default(),
             flushes: Slab::default(),
             waiting_for_pages: VecDeque::new(),
-            writes_waiting_for_room: VecDeque::new(),
-            reads_waiting_for_room: VecDeque::new(),
             waiting_for_flush: VecDeque::new(),
             outcomes: VecDeque::new(),
             counts: Counts::default(),
-            pieces_without_pages: 0,
             throttle,
             throttled_for: None,
         }
@@ -102,16 +92,12 @@ impl Scheduler {
 
     /// Takes a job. Its outcome, even of a job of no bytes, comes by `take_outcome`.
     pub fn submit(&mut self, job: Box<Job>) {
-        let (token, more) = (job.token, job.has_more());
+        let token = job.token;
         let (length_bytes, destinations) = (job.length_bytes(), job.destinations.len());
         let key = self.jobs.insert(job);
         let before = self.tickets.insert(token, Ticket { job: key, length_bytes, destinations });
         assert!(before.is_none(), "two jobs at once with the token {token}");
-        if more {
-            self.waiting_for_pages.push_back(key);
-        } else {
-            self.continue_job(key);
-        }
+        self.continue_job(key);
     }
 
     /// Stops a job: nothing of it that waits is begun, and it ends when its last step in flight is home (P27). A job that is
@@ -161,15 +147,9 @@ impl Scheduler {
         if let Some(chain) = self.next_flush() {
             return Some(chain);
         }
-        loop {
-            let writes = self.writes_waiting_for_room.pop_front();
-            let key = writes.or_else(|| self.reads_waiting_for_room.pop_front())?;
-            // A piece that was withdrawn left its key behind.
-            if let Some(piece) = self.pieces.get_mut(key) {
-                let job = self.jobs.expect(piece.job);
-                return Some(piece.sub_job.chain(job, Errand::Piece(key).tag()));
-            }
-        }
+        let (key, piece) = self.pieces.next_with_room()?;
+        let job = self.jobs.expect(piece.job);
+        Some(piece.sub_job.chain(job, Errand::Piece(key).tag()))
     }
 
     /// The engine had no room for this chain; it stays the first of its queue.
@@ -178,13 +158,7 @@ impl Scheduler {
             throttle.lock().chain_did_not_begin(chain.steps.len() as u32, now);
         }
         match Errand::of(chain.tag) {
-            Errand::Piece(key) => {
-                let piece = self.pieces.expect(key);
-                piece.sub_job.not_staged();
-                let reading = piece.sub_job.is_reading();
-                let queue = if reading { &mut self.reads_waiting_for_room } else { &mut self.writes_waiting_for_room };
-                queue.push_front(key);
-            }
+            Errand::Piece(key) => self.pieces.not_staged(key),
             Errand::Flush(key) => {
                 let round = self.flushes.remove(key).expect("a flush that was handed out is known");
                 self.waiting_for_flush.push_front(round.job);
@@ -231,7 +205,7 @@ impl Scheduler {
         let mut throttle = throttle.as_ref().map(SharedThrottle::lock);
         while let Some(&key) = self.waiting_for_pages.front() {
             let Some(piece_bytes) = self.next_piece(key, throttle.as_deref()) else {
-                self.waiting_for_pages.pop_front();
+                self.leave_queue_for_pages();
                 continue;
             };
             if let Some(Err(wait)) = throttle.as_mut().map(|throttle| throttle.admit(now)) {
@@ -239,20 +213,32 @@ impl Scheduler {
                 return;
             }
             let job = self.jobs.expect(key);
-            let Some(run) = Self::memory(&mut self.pool, &mut self.pieces_without_pages, job, piece_bytes) else { return };
+            let Some(run) = Self::memory(&mut self.pool, &self.pieces, job, piece_bytes) else { return };
             let offset = job.cut(piece_bytes);
             let sub_job = SubJob::new(job, offset, piece_bytes, run, self.sub_job_bytes as u32);
             self.counts.bytes += u64::from(piece_bytes);
             if let Some(throttle) = &mut throttle {
                 throttle.charge_bytes(u64::from(piece_bytes));
             }
-            self.waiting_for_pages.pop_front();
-            if job.next_piece(self.sub_job_bytes).is_some() {
-                self.waiting_for_pages.push_back(key);
-            }
-            let reading = sub_job.is_reading();
-            let piece = self.pieces.insert(Piece { job: key, sub_job });
-            self.queue_for_room(piece, reading);
+            self.leave_queue_for_pages();
+            self.queue_for_pages(key);
+            self.pieces.begin(key, sub_job);
+        }
+    }
+
+    /// A job stands in the queue for pages, once, as long as it could have another piece under way.
+    fn queue_for_pages(&mut self, key: Key) {
+        let job = self.jobs.expect(key);
+        if !job.is_queued && job.next_piece(self.sub_job_bytes).is_some() {
+            job.is_queued = true;
+            self.waiting_for_pages.push_back(key);
+        }
+    }
+
+    fn leave_queue_for_pages(&mut self) {
+        let key = self.waiting_for_pages.pop_front();
+        if let Some(job) = key.and_then(|key| self.jobs.get_mut(key)) {
+            job.is_queued = false;
         }
     }
 
@@ -264,18 +250,11 @@ impl Scheduler {
     }
 
     /// The memory for a piece, if it can be had now: `Some(None)` for a piece of zeroes, which needs none but is counted.
-    fn memory(pool: &mut PagePool, without_pages: &mut u32, job: &Job, piece_bytes: u32) -> Option<Option<PageRun>> {
-        if !job.is_zeroing() {
-            return pool.take(pages_for(job.buffer_bytes(piece_bytes))).map(Some);
+    fn memory(pool: &mut PagePool, pieces: &Pieces, job: &Job, piece_bytes: u32) -> Option<Option<PageRun>> {
+        if job.is_zeroing() {
+            return (pieces.without_pages() < PIECES_WITHOUT_PAGES_MAX).then_some(None);
         }
-        let room = *without_pages < PIECES_WITHOUT_PAGES_MAX;
-        *without_pages += u32::from(room);
-        room.then_some(None)
-    }
-
-    fn queue_for_room(&mut self, piece: Key, reading: bool) {
-        let queue = if reading { &mut self.reads_waiting_for_room } else { &mut self.writes_waiting_for_room };
-        queue.push_back(piece);
+        pool.take(pages_for(job.buffer_bytes(piece_bytes))).map(Some)
     }
 
     fn settle_piece(&mut self, key: Key, completion: Completion) -> ChainIs {
@@ -283,42 +262,41 @@ impl Scheduler {
         let (job_key, job) = (piece.job, self.jobs.expect(piece.job));
         let stopping_before = job.is_stopping();
         piece.sub_job.settle(completion.step, completion.result, job);
-        let chain_is = if piece.sub_job.state() == State::InFlight { ChainIs::Out } else { ChainIs::Home };
-        let (stops_now, withdrawn) =
-            (job.is_stopping() && !stopping_before, job.is_stopping() && piece.sub_job.can_be_withdrawn());
-        match piece.sub_job.state() {
-            State::InFlight => {}
-            State::Complete => self.finish_piece(key),
-            _ if withdrawn => self.finish_piece(key),
-            State::WaitingForTurn => {}
-            State::WaitingForSlot => {
-                let reading = piece.sub_job.is_reading();
-                self.queue_for_room(key, reading);
+        let stops_now = job.is_stopping() && !stopping_before;
+        let state = piece.sub_job.state();
+        if state == State::InFlight {
+            // What a failure means for other pieces does not wait for the rest of this chain.
+            if stops_now {
+                self.withdraw_waiting_pieces(job_key);
             }
+            return ChainIs::Out;
+        }
+        piece.count_doubt(job);
+        let over = state == State::Complete || (job.is_stopping() && piece.sub_job.can_be_withdrawn());
+        self.pieces.is_home(key);
+        if over {
+            self.finish_piece(key);
+        } else if state == State::WaitingForSlot {
+            self.pieces.wait_for_room(key);
         }
         if stops_now {
             self.withdraw_waiting_pieces(job_key);
         }
         self.continue_job(job_key);
-        chain_is
+        ChainIs::Home
     }
 
     fn finish_piece(&mut self, key: Key) {
-        let piece = self.pieces.remove(key).expect("a piece ends once");
+        let piece = self.pieces.remove(key);
         let job = self.jobs.expect(piece.job);
-        let could_cut = job.next_piece(self.sub_job_bytes).is_some();
+        job.pieces_in_doubt -= u32::from(piece.in_doubt);
         let (run, zeroed) = piece.sub_job.finish(job);
-        match run {
-            Some(run) => self.pool.give_back(run),
-            None => self.pieces_without_pages -= 1,
+        if let Some(run) = run {
+            self.pool.give_back(run);
         }
         self.counts.sub_jobs += 1;
         self.counts.zeroed.offloaded_bytes += zeroed.offloaded_bytes;
         self.counts.zeroed.written_bytes += zeroed.written_bytes;
-        if !could_cut && job.next_piece(self.sub_job_bytes).is_some() {
-            // While it could have another piece under way it stood in the queue; with all of them under way it did not.
-            self.waiting_for_pages.push_back(piece.job);
-        }
     }
 
     /// A stopping job takes back what is not in flight and has written nothing.
@@ -335,6 +313,7 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(key) else { return };
         if !job.pieces_are_over() {
             self.give_the_turn(key);
+            self.queue_for_pages(key);
         } else if job.flushes().next().is_some() {
             if !job.flush_is_under_way {
                 job.flush_is_under_way = true;
@@ -362,7 +341,7 @@ impl Scheduler {
         };
         for piece in self.pieces.keys_where(its_turn) {
             self.pieces.expect(piece).sub_job.turn_has_come();
-            self.writes_waiting_for_room.push_back(piece);
+            self.pieces.wait_for_room(piece);
         }
     }
 

@@ -10,7 +10,7 @@ use super::job::{Extent, Job, OnError, WriteOrder, ZeroWay};
 use super::limits::PAGE_BYTES;
 use super::outcome::libc_errno::{EAGAIN, EINTR};
 use super::page_pool::PageRun;
-use super::transfer::{Transfer, Verdict};
+use super::transfer::{Company, Transfer, Verdict};
 
 /// What a sub-job waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +95,23 @@ impl SubJob {
         self.state
     }
 
+    /// Whether it holds pages; a piece of zeroes does not.
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// Whether what it wants next is to read.
     #[must_use]
     pub fn is_reading(&self) -> bool {
         self.read.as_ref().is_some_and(|read| read.next().is_some())
+    }
+
+    /// Whether its next chain is to be the only one of its kind in flight; see `Company`.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        let mut transfers = self.read.iter().chain(&self.writes);
+        transfers.any(|transfer| transfer.company() == Company::None && transfer.next().is_some())
     }
 
     /// Where the piece begins in its job.

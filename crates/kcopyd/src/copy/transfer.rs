@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::chain::StepResult;
-use super::job::OnError;
+use super::flags::OnError;
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, PAGE_BYTES};
 use super::outcome::libc_errno::{EAGAIN, EINTR, EIO};
 
@@ -20,6 +20,18 @@ pub struct Transfer {
     /// A short result counts only in multiples of this, or the next attempt could not go the direct way.
     alignment: u32,
     attempts_without_progress: u8,
+    company: Company,
+}
+
+/// In what company an attempt is made. The kernel merges adjacent requests, of other jobs too, and some drivers fail a merged
+/// request as a whole: then a failure says that something bad was near, not where. So a failure counts only if the attempt
+/// was made while no neighbour was in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Together with whatever else there is.
+    Any,
+    /// Alone, to find out whose failure it was.
+    None,
 }
 
 /// What a result means.
@@ -42,6 +54,7 @@ impl Transfer {
             span_max: length,
             alignment: alignment_bytes,
             attempts_without_progress: 0,
+            company: Company::Any,
         }
     }
 
@@ -63,6 +76,12 @@ impl Transfer {
         self.position == 0 && self.end > 0
     }
 
+    /// In what company the next attempt is to be made.
+    #[must_use]
+    pub fn company(&self) -> Company {
+        self.company
+    }
+
     /// From now on no attempt asks for more than this.
     pub fn limit_span(&mut self, span_max: u32) {
         self.span_max = span_max;
@@ -82,6 +101,7 @@ impl Transfer {
         match result {
             StepResult::Done(moved) if moved == length => {
                 self.advance(moved);
+                self.company = Company::Any;
                 self.span = self.span.saturating_mul(2).min(self.span_max);
                 Verdict::Fine
             }
@@ -113,10 +133,14 @@ impl Transfer {
         self.fail(asked, errno, on_error, narrowings)
     }
 
-    /// Example: 512 KiB fail; with errors ignored the next attempts ask for 256 KiB, 128 KiB … 4 KiB at the same place. The
+    /// Example: 512 KiB fail twice, the second time alone; with errors ignored the next attempts ask for 256 KiB, 128 KiB … 4 KiB at the same place. The
     /// 4 KiB that fail alone are given up, and the attempts behind them grow again from 4 KiB with each success.
     fn fail(&mut self, asked: Range<u32>, errno: i32, on_error: OnError, narrowings: &mut u32) -> Verdict {
         self.attempts_without_progress = 0;
+        if self.company == Company::Any {
+            self.company = Company::None;
+            return Verdict::Fine;
+        }
         if on_error == OnError::Stop {
             self.end = self.position;
             return Verdict::Failed(asked, errno);
@@ -171,13 +195,22 @@ mod tests {
     fn p14_a_piece_that_is_bad_altogether_is_given_up_in_bounded_attempts() {
         let (failed, attempts) = run(std::slice::from_ref(&(0..LENGTH)), OnError::Ignore);
         assert_eq!(failed.iter().map(|range| range.end - range.start).sum::<u32>(), LENGTH);
-        assert!(attempts <= 128 + 7);
+        assert!(attempts <= 1 + 7 + 128);
     }
 
     #[test]
     fn p13_by_default_the_first_failure_ends_the_transfer() {
         let (failed, attempts) = run(&[0..1, 300_000..300_001], OnError::Stop);
-        assert_eq!((failed, attempts), (vec![0..LENGTH], 1));
+        assert_eq!((failed, attempts), (vec![0..LENGTH], 2), "the second time alone");
+    }
+
+    #[test]
+    fn p17_a_failure_that_was_a_neighbours_is_none() {
+        let mut transfer = Transfer::new(LENGTH, 512);
+        assert_eq!(transfer.settle(StepResult::Failed(EIO), OnError::Stop, &mut 0), Verdict::Fine);
+        assert_eq!((transfer.next(), transfer.company()), (Some(0..LENGTH), Company::None));
+        assert_eq!(transfer.settle(StepResult::Done(LENGTH), OnError::Stop, &mut 0), Verdict::Fine);
+        assert_eq!((transfer.next(), transfer.company()), (None, Company::Any));
     }
 
     #[test]
@@ -192,7 +225,7 @@ mod tests {
         for (result, errno) in [(StepResult::Done(0), EIO), (StepResult::Done(511), EIO), (StepResult::Failed(EINTR), EINTR)]
         {
             let mut transfer = Transfer::new(LENGTH, 512);
-            for _ in 1..ATTEMPTS_WITHOUT_PROGRESS_MAX {
+            for _ in 1..2 * ATTEMPTS_WITHOUT_PROGRESS_MAX {
                 assert_eq!(transfer.settle(result, OnError::Stop, &mut 0), Verdict::Fine);
             }
             assert_eq!(transfer.settle(result, OnError::Stop, &mut 0), Verdict::Failed(0..LENGTH, errno));

@@ -350,6 +350,31 @@ fn p17_no_error_bits_if_and_only_if_every_destination_is_ok_over_every_single_fa
 }
 
 #[test]
+fn p17_a_failure_of_a_neighbour_in_a_merged_request_is_not_reported_as_ones_own() {
+    for flags in [plain(), ignoring(), sequential()] {
+        let (source, to) = (block(1, 4096), block(2, 4096));
+        // Once each, as when the kernel merged the request with one that is truly bad.
+        source.inject(Fault::on(Operation::Read, Effect::Fail(EIO)).at_sectors(100..300).times(3));
+        to.inject(Fault::on(Operation::Write, Effect::Fail(EIO)).at_sectors(900..1000).times(1));
+        let (outcome, calendar) = run_one(256, 1, Some(&at(&source, 0)), &[at(&to, 0)], flags);
+        assert!(outcome.is_success(), "{flags:?}: {outcome:?}");
+        assert_eq!(sectors(&to, 0, 4096), sectors(&source, 0, 4096));
+        assert_eq!(calendar.scheduler.pool().free(), 256);
+    }
+}
+
+#[test]
+fn p13_no_new_sub_job_begins_while_a_failure_is_looked_into() {
+    for seed in 0..20 {
+        let (source, to) = (block(1, 1 << 20), block(2, 1 << 20));
+        source.inject(failing(Operation::Read, EIO, 0));
+        let (outcome, calendar) = run_one(4096, seed, Some(&at(&source, 0)), &[at(&to, 0)], plain());
+        assert_eq!((outcome.read_errno, outcome.failures.len(), outcome.failures[0].sector), (EIO, 1, 0));
+        assert!(calendar.scheduler.counts().sub_jobs < 100, "seed {seed}");
+    }
+}
+
+#[test]
 fn p18_a_failed_flush_lists_the_whole_region_of_that_destination_only() {
     let (source, bad, good) = (block(1, 200), block(2, 200), block(3, 200));
     bad.inject(Fault::on(Operation::Flush, Effect::Fail(EIO)));
@@ -405,7 +430,8 @@ fn p18_a_job_of_one_piece_is_flushed_by_its_own_chain_behind_each_write_in_every
 fn p18_a_flush_behind_a_write_that_failed_or_came_short_is_not_attempted_then() {
     for effect in [Effect::Fail(EIO), Effect::Short(512)] {
         let (source, bad, good) = (block(1, 8), block(2, 8), block(3, 8));
-        bad.inject(Fault::on(Operation::Write, effect).times(1));
+        // A failure counts when it was met alone, the second time.
+        bad.inject(Fault::on(Operation::Write, effect).times(if effect == Effect::Fail(EIO) { 2 } else { 1 }));
         let (outcome, mut calendar) = run_one(8, 1, Some(&at(&source, 0)), &[at(&bad, 0), at(&good, 0)], flushing());
         let flushed = |event: &&kcopyd::engine::simulated::Event| {
             event.step.operation == Operation::Flush && event.happened == Happened::Started
