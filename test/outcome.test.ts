@@ -113,8 +113,8 @@ onEachEngine((engine) => {
   test('P14 one bad place costs its own piece alone', async ({ workshop, client }) => {
     const bad = { offset: 256 * SECTOR, length: 8 * SECTOR };
     const file = await workshop.file({ bytes: MIB, seed: 'before' });
-    // Not a loop device on it: there the kernel merges neighbouring writes, and a bad place fails all of them.
-    const destination = await workshop.faulty({ kind: 'bad-writes', file, bad });
+    const faulty = await workshop.faulty({ kind: 'bad-writes', file, bad });
+    const destination = await workshop.attach(faulty.path);
     const source = await workshop.file({ bytes: MIB, seed: 'source' });
     const copier = await client({ engine, subJobSectors: SUB_JOB });
     const error = await rejection(
@@ -125,8 +125,8 @@ onEachEngine((engine) => {
     expect(failure).toMatchObject({ op: 'write', destination: 0, code: 'EIO', errno: 5 });
     expect(failure!.sector).toBeGreaterThan(256 - SUB_JOB);
     expect(failure!.sector + failure!.count).toBeLessThan(264 + SUB_JOB);
-    destination.heal();
-    const [fresh, held] = [randomBytes('source', MIB), await readFile(destination.path)];
+    faulty.heal();
+    const [fresh, held] = [randomBytes('source', MIB), await readFile(faulty.path)];
     for (let sector = 0; sector < SECTORS; sector++) {
       if (sector >= failure!.sector && sector < failure!.sector + failure!.count) continue;
       const range = [sector * SECTOR, (sector + 1) * SECTOR] as const;
@@ -209,7 +209,8 @@ onEachEngine((engine) => {
   test('P17 failures name the sector on the device that failed', async ({ workshop, client }) => {
     const bad = { offset: 1024 * SECTOR, length: 8 * SECTOR };
     const file = await workshop.file({ bytes: MIB, seed: 'source' });
-    const source = await workshop.faulty({ kind: 'bad-reads', file, bytes: MIB, bad: [bad] });
+    const faulty = await workshop.faulty({ kind: 'bad-reads', file, bytes: MIB, bad: [bad] });
+    const source = await workshop.attach(faulty.path, { readOnly: true });
     const destination = await workshop.file({ bytes: MIB });
     const copier = await client({ engine, subJobSectors: 8 });
     const copying = copier.copy(
