@@ -17,6 +17,18 @@ import { programs } from './support/machine.js';
 import { randomBytes } from './support/random.js';
 import type { Workshop } from './support/workshop.js';
 
+/** For scripts: how many threads of ours there are. One may end while it is looked at. */
+const COUNT_THREADS = `
+  import { readdirSync, readFileSync } from 'node:fs';
+  const isOurs = (id) => {
+    try {
+      return readFileSync('/proc/self/task/' + id + '/comm', 'utf8').startsWith('kcopyd');
+    } catch {
+      return false;
+    }
+  };
+  const threads = () => readdirSync('/proc/self/task').filter(isOurs).length;`;
+
 /** Slow enough to look at while it is written, in bytes a piece: how long each write takes. */
 async function slowFile(workshop: Workshop, writeMs: number, bytes: number = MIB): Promise<string> {
   const faulty = await workshop.faulty({ kind: 'slow', file: await workshop.file({ bytes }), writeMs });
@@ -135,9 +147,9 @@ onEachEngine((engine) => {
       destination: await workshop.file({ bytes: 0 }),
     };
     const script = `
-      import { readdirSync, readFileSync } from 'node:fs';
+      ${COUNT_THREADS}
       const left = () => ({
-        threads: readdirSync('/proc/self/task').filter((id) => readFileSync('/proc/self/task/' + id + '/comm', 'utf8').startsWith('kcopyd')).length,
+        threads: threads(),
         descriptors: readdirSync('/proc/self/fd').length,
         locked: Number(/VmLck:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]),
         mapped: Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]),
@@ -212,9 +224,8 @@ onEachEngine((engine) => {
       destination: await workshop.file({ bytes: 0 }),
     };
     const script = `
-      import { readdirSync, readFileSync } from 'node:fs';
+      ${COUNT_THREADS}
       import { setTimeout } from 'node:timers/promises';
-      const threads = () => readdirSync('/proc/self/task').filter((id) => readFileSync('/proc/self/task/' + id + '/comm', 'utf8').startsWith('kcopyd')).length;
       await (async () => {
         const client = await KcopydClient.create({ engine: args.engine });
         await client.copy({ device: args.source }, { device: args.destination });

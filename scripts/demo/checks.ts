@@ -61,7 +61,7 @@ export class Checks {
 
   /** The exit code. */
   summary(): number {
-    console.log(`\n${this.#passed} checks passed, ${this.#failed} failed; everything was cleared away`);
+    console.log(`\n${this.#passed} checks passed, ${this.#failed} failed`);
     return this.#failed === 0 ? 0 : 1;
   }
 

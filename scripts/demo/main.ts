@@ -33,7 +33,11 @@ export async function demo(root: string): Promise<number> {
   } catch (error) {
     checks.failed('the demo came to its end', error);
   } finally {
-    await workshop.dispose().catch((error: unknown) => checks.failed('everything was cleared away', error));
+    console.log();
+    await workshop.dispose().then(
+      () => checks.that('everything was cleared away', true),
+      (error: unknown) => checks.failed('everything was cleared away', error),
+    );
   }
   return checks.summary();
 }
@@ -97,17 +101,16 @@ interface CopyOptions {
 /** Copies, shows what came of it, and hands back the outcome whether the job succeeded or not. */
 async function copy(client: KcopydClient, from: Disk, to: readonly Disk[], options: CopyOptions): Promise<Outcome> {
   const { count, ...job } = options;
+  const before = client.stats.bytes;
   const outcome = await run();
   for (const [index, { sectors, ok }] of outcome.destinations.entries()) {
     const failed = outcome.failures.find((failure) => failure.destination === index);
     const why = failed ? `: ${failed.op} at sector ${failed.sector}: ${errnoText(failed.errno)} (${failed.code})` : '';
     say(`  ${to[index]?.name}: ${ok ? 'complete' : 'incomplete'}, holds ${formatSectors(sectors)}${why}`);
   }
-  const bytes = client.stats.bytes;
-  const rate = formatRate((outcome.bytes * 1000) / Math.max(outcome.durationMs, 1));
-  say(
-    `  ${formatDuration(outcome.durationMs)}${outcome.bytes > 0 ? `, ${rate} from the source` : ''}; ${formatBytes(bytes)} so far`,
-  );
+  const bytes = client.stats.bytes - before;
+  const rate = formatRate((bytes * 1000) / Math.max(outcome.durationMs, 1));
+  say(`  ${formatBytes(bytes)} read once for all of them, in ${formatDuration(outcome.durationMs)}: ${rate}`);
   return outcome;
 
   async function run(): Promise<Outcome> {
