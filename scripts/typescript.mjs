@@ -1,14 +1,19 @@
 // Runs TypeScript of the project outside the test runner, on every Node that the project supports: one file and what it imports
 // are bundled into target/, and imported from there. Packages, kcopyd itself among them, stay outside the bundle.
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { root } from './setup.mjs';
 
 /** What a TypeScript file exports. */
 export async function importTypeScript(path) {
+  return import(pathToFileURL(await bundleTypeScript(path)).href);
+}
+
+/** The path of a script that does what a TypeScript file does. */
+export async function bundleTypeScript(path) {
   // Inside the checkout, so that `import 'kcopyd'` finds this package; not in dist/, which is what gets published.
-  const outfile = join(root, 'target', 'scripts', `${basename(path, '.ts')}.mjs`);
+  const outfile = join(root, 'target', 'scripts', path.replace(/\.ts$/, '.mjs'));
   await build({
     absWorkingDir: root,
     entryPoints: [path],
@@ -21,5 +26,5 @@ export async function importTypeScript(path) {
     sourcemap: 'inline',
     logLevel: 'warning',
   });
-  return import(pathToFileURL(outfile).href);
+  return outfile;
 }

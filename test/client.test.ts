@@ -1,6 +1,5 @@
 // The life of a client: what it may use, what it leaves behind, when it keeps the process alive, and what each method does in
 // each state.
-import { readdirSync, readlinkSync } from 'node:fs';
 import { Device, KcopydClient, support } from 'kcopyd';
 import { describe, expect } from 'vitest';
 import {
@@ -34,15 +33,6 @@ const COUNT_THREADS = `
 async function slowFile(workshop: Workshop, writeMs: number, bytes: number = MIB): Promise<string> {
   const faulty = await workshop.faulty({ kind: 'slow', file: await workshop.file({ bytes }), writeMs });
   return faulty.path;
-}
-
-/** Where a link points to; empty if it is gone. */
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
 }
 
 onEachEngine((engine) => {
@@ -131,15 +121,14 @@ onEachEngine((engine) => {
     device,
   }) => {
     const source = await workshop.file({ bytes: MIB, seed: 'source' });
-    const [first, ...more] = await Promise.all(Array.from({ length: 9 }, () => workshop.file({ bytes: 0 })));
-    const others = more.map((path) => ({ device: path }));
+    const [first, second] = [await workshop.file({ bytes: 0 }), await workshop.file({ bytes: 0 })];
     const from = await device(source);
-    const to = await device(first!, { access: 'write' });
+    const to = await device(first, { access: 'write' });
     const copier = await KcopydClient.create({ engine, pages: 1 });
     const order: string[] = [];
     const copies = [
       copier.copy({ device: from }, { device: to }).then(() => order.push('copied')),
-      copier.copy({ device: source }, others).then(() => order.push('copied')),
+      copier.copy({ device: source }, { device: second }).then(() => order.push('copied')),
     ];
     const closing = copier.close();
     expect(copier.close()).toBe(closing);
@@ -148,21 +137,7 @@ onEachEngine((engine) => {
     order.push('closed');
     await Promise.all(copies);
     expect(order).toEqual(['copied', 'copied', 'closed']);
-    for (const path of [first!, ...more]) await expectFile(path, randomBytes('source', MIB));
-  });
-
-  test('P24 when close resolves, what was opened for jobs is closed as well', async ({ workshop, client }) => {
-    const source = await workshop.file({ bytes: 4096, seed: 'source' });
-    const to = await Promise.all(Array.from({ length: 32 }, () => workshop.file({ bytes: 0 })));
-    const copier = await client({ engine, pages: 1 });
-    const copying = copier.copy(
-      { device: source },
-      to.map((device) => ({ device })),
-    );
-    await copier.close();
-    const open = readdirSync('/proc/self/fd').map((descriptor) => linkOf(`/proc/self/fd/${descriptor}`));
-    expect(open.filter((path) => path === source || to.includes(path))).toEqual([]);
-    expect((await copying).destinations).toHaveLength(32);
+    for (const path of [first, second]) await expectFile(path, randomBytes('source', MIB));
   });
 
   test('P24 after close no thread, descriptor or page is left', async ({ workshop }) => {

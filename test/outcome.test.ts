@@ -228,27 +228,6 @@ onEachEngine((engine) => {
     );
   });
 
-  test('a read error, which concerns every destination, is named before a write error', async ({
-    workshop,
-    client,
-  }) => {
-    const bad = [{ offset: 512 * SECTOR, length: 8 * SECTOR }];
-    const file = await workshop.file({ bytes: MIB, seed: 'source' });
-    const source = await workshop.faulty({ kind: 'bad-reads', file, bytes: MIB, bad });
-    const destination = await workshop.faulty({ kind: 'write-errors', file: await workshop.file({ bytes: MIB }) });
-    const copier = await client({ engine, subJobSectors: 8 });
-    const copying = copier.copy({ device: source.path }, { device: destination.path }, { ignoreErrors: true });
-    const error = await rejection(copying);
-    expect(error).toMatchObject({
-      code: 'EIO',
-      syscall: 'read',
-      path: source.path,
-      outcome: { readErr: 5, writeErr: 1 },
-    });
-    expect(error.outcome?.failures.length).toBeGreaterThan(1);
-    expect(error.message).toMatch(/at sector 512 and \d+ more failures?; the destination holds none of 2048 sectors$/);
-  });
-
   test('a flush that fails is a failure of the whole region', async ({ workshop, client }) => {
     const faulty = await workshop.faulty({ kind: 'flush-errors', file: await workshop.file({ bytes: 64 * SECTOR }) });
     const destination = await workshop.attach(faulty.path);

@@ -23,7 +23,6 @@ pub mod signals;
 pub mod simulated;
 pub mod threads;
 pub mod uring;
-mod zeroing;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -2,21 +2,17 @@
 //! made and how the thread waits.
 
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::squeue::{Entry, Flags};
-use rustix::io::Errno;
 
-use super::aside::Errand;
 use super::files::Handle;
 use super::ring::{Patience, Waiting};
 use super::steps::{self, Flushes, StartsByItself};
 use super::waker::WAKE;
-use super::{Health, Uring, Use};
+use super::{Health, Uring};
 use crate::copy::chain::{Chain, Completion, Operation, StepResult};
 use crate::engine::in_flight::{InFlight, Next, Slot, Start, StepKey};
-use crate::engine::zeroing::has_another_way;
 
 /// How long the engine sits out a kernel that has no memory for another request, before it asks again.
 const STALL: Duration = Duration::from_millis(10);
@@ -96,9 +92,6 @@ impl Uring {
             return self.start_flush(key, completions);
         }
         let file = self.files.transfer(step.device, step.offset_bytes, step.length_bytes.into());
-        if step.operation == Operation::Zero && self.zero_range == Use::Never {
-            return self.zero_aside(key, libc::EOPNOTSUPP, completions);
-        }
         if step.operation == Operation::Zero {
             return self.push(steps::zero(&step, file), key, Some(file));
         }
@@ -191,7 +184,6 @@ impl Uring {
 
     /// Collects the answers that are there.
     pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) {
-        self.take_asides(completions);
         while let Some((user_data, answer)) = self.ring.pop() {
             if user_data == WAKE {
                 self.wake.disarm();
@@ -215,30 +207,7 @@ impl Uring {
             (Operation::Flush, _) => self.flush_answered(key, result, completions),
             // The kernel zeroes all of a range or says why not.
             (Operation::Zero, StepResult::Done(_)) => self.finish(key, StepResult::Done(length_bytes), completions),
-            (Operation::Zero, StepResult::Failed(errno)) => self.zero_aside(key, errno, completions),
             _ => self.finish(key, result, completions),
-        }
-    }
-
-    /// A refused zeroing: a block device has another way, which would block this thread.
-    fn zero_aside(&mut self, key: StepKey, errno: i32, completions: &mut Vec<Completion>) {
-        let step = *self.book.step(key).expect("the step was just found");
-        let device = self.files.device(step.device);
-        if !has_another_way(device, Errno::from_raw_os_error(errno)) {
-            return self.finish(key, StepResult::Failed(errno), completions);
-        }
-        let (device, waker) = (Arc::clone(device), self.wake.waker());
-        let errand = Errand { key, device, offset_bytes: step.offset_bytes, length_bytes: step.length_bytes };
-        self.counters.aside += 1;
-        if let Err(result) = self.aside.send(errand, waker) {
-            self.finish(key, result, completions);
-        }
-    }
-
-    /// Books what was done aside.
-    pub(super) fn take_asides(&mut self, completions: &mut Vec<Completion>) {
-        for (key, result) in self.aside.take_answers() {
-            self.finish(key, result, completions);
         }
     }
 
@@ -260,7 +229,7 @@ impl Uring {
     }
 
     /// Books a step's end, and makes ready what waited for it.
-    pub(super) fn finish(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) {
+    fn finish(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) {
         let slot = InFlight::slot(key);
         let step = self.book.step(key).expect("only steps in flight are finished");
         let opens = step.operation == Operation::Read;

@@ -2,7 +2,6 @@
 //! keep the contract of [`Engine`], and `steps.rs` says which is used when. This file refuses to know entries and answers:
 //! it is the contract's face, and the order in which an engine is made and given up.
 
-mod aside;
 mod buffers;
 mod files;
 mod flow;
@@ -21,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use self::aside::Aside;
 use self::buffers::Buffers;
 use self::files::Files;
 use self::flow::Ready;
@@ -60,8 +58,6 @@ pub struct UringOptions {
     pub registered_files: Use,
     /// Whether the ring is restricted to what steps need.
     pub restrictions: Use,
-    /// Whether ranges are zeroed through the ring; otherwise as where the kernel refuses that.
-    pub zero_range: Use,
     /// The setup flags that are asked for first.
     pub newest: Rung,
     /// The entries that are asked for first: a power of two from 64 on.
@@ -75,7 +71,6 @@ impl Default for UringOptions {
             registered_buffers: Use::IfGranted,
             registered_files: Use::IfGranted,
             restrictions: Use::IfGranted,
-            zero_range: Use::IfGranted,
             newest: Rung::NEWEST,
             entries: setup::ENTRIES_WANTED,
         }
@@ -98,7 +93,6 @@ pub struct Uring {
     // Dropped before the devices: an open file ends with the last who holds it, and that is not to be the kernel.
     ring: Ring,
     wake: Wake,
-    aside: Aside,
     files: Files,
     /// Given up only by `drop`, and only if the kernel has let go of it.
     buffers: ManuallyDrop<Buffers>,
@@ -113,7 +107,6 @@ pub struct Uring {
     chains: Chains,
     counters: Counters,
     reason: Arc<str>,
-    zero_range: Use,
 }
 
 /// How long at a time the thread sleeps when the ring is broken: completions that still come are seen this late.
@@ -147,8 +140,6 @@ impl Uring {
         Ok(Uring {
             ring,
             wake: Wake::new()?,
-            aside: Aside::default(),
-            zero_range: options.zero_range,
             files,
             buffers: ManuallyDrop::new(buffers),
             book: InFlight::new(ENGINE_STEPS_MAX.min(entries - setup::ENTRIES_RESERVED)),
@@ -184,9 +175,6 @@ impl Uring {
             self.reap(&mut completions);
             self.push_ready(&mut completions);
             completions.clear();
-        }
-        for (key, result) in self.aside.end() {
-            self.finish(key, result, &mut completions);
         }
         if self.book.steps() == 0 { Drained::Yes } else { Drained::No }
     }

@@ -140,8 +140,6 @@ pub struct Counters {
     pub write_fixed: u64,
     /// FALLOCATE, to zero a range.
     pub fallocate: u64,
-    /// Ranges that were zeroed aside.
-    pub aside: u64,
     /// FSYNC, of devices and directories.
     pub fsync: u64,
     /// Those of all that named a registered file.

@@ -1,0 +1,106 @@
+// Runs contenders against each other: in rounds, so that whatever else the machine does meets all of them alike, each round
+// beginning with another one. Before each run the destinations are spoilt, after it they are compared.
+import type { Disks } from './disks.js';
+import { calm, pageCacheBytes } from './machine.js';
+import { median, type Summary, summarizeAll } from './numbers.js';
+
+/** Figures of one run, by name. */
+export type Sample = Readonly<Record<string, number>>;
+
+/** What a contender is in a comparison. */
+export type Role = 'kcopyd' | 'variant' | 'peer' | 'ceiling';
+
+/** One way of doing what a case is about. */
+export interface Contender {
+  readonly name: string;
+  readonly role: Role;
+  /** Version, engine: whatever tells it from others of its name. */
+  readonly detail?: string;
+  /** Copies, and says what it took. */
+  run(disks: Disks): Promise<Sample>;
+}
+
+/** A contender's runs. */
+export interface Row {
+  readonly name: string;
+  readonly role: Role;
+  readonly detail: string;
+  readonly samples: readonly Sample[];
+  readonly summary: Readonly<Record<string, Summary>>;
+}
+
+export interface RoundOptions {
+  readonly runs: number;
+  readonly calmMs: number;
+  /** Rounds that do not count. Default 1. */
+  readonly warmUps?: number;
+  say(line: string): void;
+}
+
+/** A run is disturbed if others keep more than this of a processor busy right before it or right after. */
+const DISTURBED_SHARE = 0.3;
+const ATTEMPTS = 4;
+
+/** Runs every contender in every round. */
+export async function rounds(contenders: readonly Contender[], disks: Disks, options: RoundOptions): Promise<Row[]> {
+  const { runs, calmMs, warmUps = 1, say } = options;
+  const samples = new Map<Contender, Sample[]>(contenders.map((contender) => [contender, []]));
+  for (let round = -warmUps; round < runs; round++) {
+    for (let turn = 0; turn < contenders.length; turn++) {
+      const contender = contenders[(turn + Math.max(0, round)) % contenders.length]!;
+      const sample = await once(contender, disks, calmMs);
+      if (round >= 0) samples.get(contender)!.push(sample);
+      say(`${round < 0 ? 'warm-up' : `run ${round + 1}/${runs}`}: ${contender.name}: ${inWords(sample)}`);
+    }
+  }
+  return contenders.map((contender) => {
+    const own = samples.get(contender)!;
+    return {
+      name: contender.name,
+      role: contender.role,
+      detail: contender.detail ?? '',
+      samples: own,
+      summary: summarizeAll(own),
+    };
+  });
+}
+
+/** A run that others have disturbed is repeated, but not for ever: the last one counts, and says so. */
+async function once(contender: Contender, disks: Disks, calmMs: number): Promise<Sample> {
+  for (let attempt = 1; ; attempt++) {
+    const sample = await undisturbed(contender, disks, calmMs);
+    if (sample.otherwiseBusy! <= DISTURBED_SHARE || attempt === ATTEMPTS || calmMs === 0) return sample;
+  }
+}
+
+async function undisturbed(contender: Contender, disks: Disks, calmMs: number): Promise<Sample> {
+  await disks.spoil();
+  const before = await calm(calmMs);
+  const cache = pageCacheBytes();
+  const sample = await contender.run(disks);
+  const pageCacheGrowthBytes = pageCacheBytes() - cache;
+  const after = await calm(0);
+  // A ceiling writes whatever it likes.
+  if (contender.role !== 'ceiling') await disks.compare();
+  return { ...sample, pageCacheGrowthBytes, otherwiseBusy: Math.max(before, after) };
+}
+
+function inWords(sample: Sample): string {
+  const { seconds, bytes, jobsPerSecond, otherwiseBusy } = sample;
+  const rate = bytes !== undefined && seconds !== undefined ? `${(bytes / seconds / 1e6).toFixed(0)} MB/s` : '';
+  const jobs = jobsPerSecond === undefined ? '' : `, ${Math.round(jobsPerSecond)} jobs/s`;
+  const noise = (otherwiseBusy ?? 0) > DISTURBED_SHARE ? ` (others busy: ${(otherwiseBusy! * 100).toFixed(0)} %)` : '';
+  return `${rate}${jobs}${noise}`;
+}
+
+/**
+ * How one contender's figure compares with the best of others, run by run: the median of the quotients. Above 1, `ours` is
+ * larger. Runs of the same round met the same machine, so their quotient has less noise than a quotient of medians.
+ */
+export function ratio(ours: Row, others: readonly Row[], figure: string, best: 'largest' | 'smallest'): number {
+  const quotients = ours.samples.map((sample, round) => {
+    const theirs = others.map((other) => other.samples[round]![figure]!);
+    return sample[figure]! / (best === 'largest' ? Math.max(...theirs) : Math.min(...theirs));
+  });
+  return median(quotients);
+}

@@ -1,0 +1,148 @@
+//! Small jobs driven by the core alone, without JavaScript: the measure of what the binding and the face cost. Every page of
+//! the source goes to the same page of the destination, in an order that looks random. Prints a line of JSON.
+//!
+//! `cargo run --release --example core_jobs -- SOURCE DESTINATION JOBS DEPTH [engine]`: so many jobs are timed while so many
+//! are kept submitted. The first DEPTH are submitted while the client's thread is held up, so they all wait at once.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use kcopyd::client::{Client, ClientOptions, EngineChoice, JobRequest, Left, RegionRequest};
+use kcopyd::copy::job::JobFlags;
+use kcopyd::engine::device::{Access, Device, DeviceOptions};
+
+const PAGE_SECTORS: u64 = 8;
+const PAGE_BYTES: u64 = 4096;
+const TAKEN_AT_ONCE: usize = 1024;
+
+/// Counts the doorbell's rings; whoever has the lock holds the client's thread up.
+type Rung = Arc<(Mutex<u64>, Condvar)>;
+
+struct Devices {
+    source: Arc<Device>,
+    destination: Arc<Device>,
+    pages: u64,
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [source, destination, jobs, depth, engine @ ..] = arguments.as_slice() else {
+        panic!("SOURCE DESTINATION JOBS DEPTH [engine]");
+    };
+    let open = |path: &str, access| {
+        let options = DeviceOptions { access, ..DeviceOptions::default() };
+        Arc::new(Device::open(Path::new(path), &options).expect("the device can be opened"))
+    };
+    let source = open(source, Access::Read);
+    let pages = source.geometry().bytes / PAGE_BYTES;
+    assert!(pages.is_power_of_two(), "the order of pages needs a power of two of them, not {pages}");
+    let devices = Devices { source, destination: open(destination, Access::Write), pages };
+    let number = |text: &String| text.parse::<u64>().expect("a number");
+    let engine = match engine.first().map(String::as_str) {
+        None | Some("auto") => EngineChoice::Auto,
+        Some("io_uring") => EngineChoice::IoUring,
+        Some("threads") => EngineChoice::Threads,
+        Some(other) => panic!("no engine is called {other}"),
+    };
+    run(&devices, number(jobs), number(depth), engine);
+}
+
+fn run(devices: &Devices, jobs: u64, depth: u64, engine: EngineChoice) {
+    let rung: Rung = Arc::default();
+    let rings = Arc::clone(&rung);
+    let doorbell = move || {
+        *rings.0.lock().expect("nobody panics with the lock") += 1;
+        rings.1.notify_all();
+    };
+    let options = ClientOptions { engine, ..ClientOptions::default() };
+    let client = Client::create(&options, Box::new(doorbell)).expect("the client can be created");
+    let resident_before = resident_bytes("VmRSS:");
+    let gate = rung.0.lock().expect("nobody panics with the lock");
+    (0..depth).for_each(|token| submit(&client, devices, token));
+    let (cpu, begin) = (processor_time(), Instant::now());
+    drop(gate);
+    let took = keep_going(&client, devices, &rung, jobs, depth);
+    let took = took.unwrap_or_else(|| begin.elapsed());
+    let cpu = processor_time() - cpu;
+    let queued_bytes = resident_bytes("VmHWM:").saturating_sub(resident_before);
+    let stats = client.stats();
+    println!(
+        r#"{{"jobs":{jobs},"depth":{depth},"seconds":{:.6},"jobsPerSecond":{:.0},"cpuSeconds":{:.6},"residentBytesPerQueuedJob":{:.0},"submissions":{},"engine":"{:?}"}}"#,
+        took.as_secs_f64(),
+        jobs as f64 / took.as_secs_f64(),
+        cpu.as_secs_f64(),
+        queued_bytes as f64 / depth as f64,
+        stats.engine.submissions,
+        stats.engine.kind,
+    );
+    assert!(client.end(Duration::from_secs(60)) == Left::Nothing, "the client ends");
+}
+
+/// Keeps `depth` jobs submitted until `jobs` are over, then lets the rest finish; how long those `jobs` took.
+fn keep_going(client: &Client, devices: &Devices, rung: &Rung, jobs: u64, depth: u64) -> Option<Duration> {
+    let begin = Instant::now();
+    let (mut submitted, mut over, mut seen, mut took) = (depth, 0, 0, None);
+    let mut finished = Vec::with_capacity(TAKEN_AT_ONCE);
+    while over < submitted {
+        client.take_finished(TAKEN_AT_ONCE, &mut finished);
+        if finished.is_empty() {
+            let waits = rung.0.lock().expect("nobody panics with the lock");
+            seen = *rung.1.wait_while(waits, |rings| *rings == seen).expect("nobody panics with the lock");
+            continue;
+        }
+        for job in finished.drain(..) {
+            assert!(job.outcome.is_success(), "job {}: {:?}", job.token, job.outcome);
+            over += 1;
+            if over + depth <= jobs {
+                submit(client, devices, submitted);
+                submitted += 1;
+            }
+        }
+        if over >= jobs && took.is_none() {
+            took = Some(begin.elapsed());
+        }
+    }
+    took
+}
+
+fn submit(client: &Client, devices: &Devices, token: u64) {
+    let region = |device: &Arc<Device>, count| RegionRequest {
+        device: Arc::clone(device),
+        sector: place(token, devices.pages) * PAGE_SECTORS,
+        count,
+    };
+    let request = JobRequest {
+        token,
+        source: Some(region(&devices.source, Some(PAGE_SECTORS))),
+        destinations: vec![region(&devices.destination, None)],
+        flags: JobFlags::default(),
+        progress: None,
+    };
+    client.submit(request).expect("the request is right");
+}
+
+/// The page of the nth job: every page once in `pages` jobs, in an order without a pattern that a device could guess. Odd
+/// factors and shifts are one to one on numbers below a power of two. `bench/places.ts` has the same.
+fn place(job: u64, pages: u64) -> u64 {
+    let bits = pages.trailing_zeros();
+    let mut page = job % pages;
+    for factor in [0x9E37_79B1, 0x85EB_CA6B] {
+        page = page * factor % pages;
+        page ^= page >> (bits / 2).max(1);
+    }
+    page
+}
+
+fn resident_bytes(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("procfs is mounted");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("the kernel tells");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("in kB") * 1024
+}
+
+/// User and system time of this process so far.
+fn processor_time() -> Duration {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(clock.tv_sec as u64, clock.tv_nsec as u32)
+}
