@@ -234,14 +234,15 @@ fn checked_plan(request: &JobRequest) -> Result<Plan, Error> {
             return Err(Error::new(ErrorKind::Access, text).at_path(destination.device.path()).at_destination(index));
         }
     }
-    let endpoint = |region: &RegionRequest| {
-        // A file may have grown or shrunk since it was last looked at, by our own jobs too.
+    let endpoint = |region: &RegionRequest, geometry| Endpoint { geometry, sector: region.sector, count: region.count };
+    let destinations: SmallVec<[Endpoint; 2]> =
+        request.destinations.iter().map(|region| endpoint(region, region.device.geometry())).collect();
+    // A file that is a source may have grown or shrunk since it was last looked at, by our own jobs too. How long a file is
+    // that is a destination does not matter: it grows.
+    let source = request.source.as_ref().map(|region| {
         let device = &region.device;
-        let geometry = if device.kind() == DeviceKind::File { device.refresh() } else { device.geometry() };
-        Endpoint { geometry, sector: region.sector, count: region.count }
-    };
-    let destinations: SmallVec<[Endpoint; 2]> = request.destinations.iter().map(endpoint).collect();
-    let source = request.source.as_ref().map(endpoint);
+        endpoint(region, if device.kind() == DeviceKind::File { device.refresh() } else { device.geometry() })
+    });
     plan(source.as_ref(), &destinations).map_err(|error| {
         let device = error.destination.map_or(request.source.as_ref(), |index| request.destinations.get(index));
         match device {
