@@ -93,7 +93,7 @@ export function completion(): Completion {
 export function inOwnProcess(
   script: string,
   args: unknown = {},
-  options: { env?: NodeJS.ProcessEnv; wrap?: readonly string[] } = {},
+  options: { env?: NodeJS.ProcessEnv; wrap?: readonly string[]; timeoutMs?: number } = {},
 ): Promise<Ended> {
   const names = 'Device, KcopydClient, KcopydError, support';
   const prelude = `import { ${names} } from 'kcopyd'; const args = ${JSON.stringify(args)};`;
@@ -101,7 +101,8 @@ export function inOwnProcess(
   const [program, ...rest] = [...(options.wrap ?? []), ...node] as [string, ...string[]];
   // In the root of the package 'kcopyd' is the package itself.
   const cwd = new URL('../..', import.meta.url).pathname;
-  return run(program, rest, { cwd, env: { ...process.env, ...options.env } });
+  const { timeoutMs } = options;
+  return run(program, rest, { cwd, env: { ...process.env, ...options.env }, ...(timeoutMs && { timeoutMs }) });
 }
 
 /** Whether a file holds these bytes; says where it does not, instead of printing both. */

@@ -3,21 +3,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsString, c_void};
 use std::os::unix::ffi::OsStringExt;
+use std::panic::catch_unwind;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::ptr;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use kcopyd::copy::region::DeviceKind;
 use kcopyd::engine::device::{Device, DeviceOptions};
 use kcopyd::error::{Error, ErrorKind};
 use napi::bindgen_prelude::{AsyncTask, Either, PromiseRaw, Uint8ArraySlice};
-use napi::{Env, Task};
+use napi::{Env, Task, sys};
 use napi_derive::napi;
 
 use crate::closing::{self, Closed};
 use crate::data::{NativeAccess, NativeDeviceOptions, NativeError, guarded};
-use crate::teardown::alive_with_id;
+use crate::teardown::{self, alive_with_id};
 
 /// A device that jobs may name, and the clients that have heard of it.
 struct Entry {
@@ -27,6 +30,8 @@ struct Entry {
 
 thread_local! {
     static DEVICES: RefCell<HashMap<u64, Entry>> = RefCell::default();
+    /// Whether the end of this environment will close what is open then.
+    static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The device with a handle, for a client that is about to use it.
@@ -53,7 +58,8 @@ pub struct NativeDevice {
 }
 
 impl NativeDevice {
-    fn register(device: Device) -> Self {
+    fn register(env: Env, device: Device) -> Self {
+        watch(env);
         let geometry = device.geometry();
         let native = NativeDevice {
             handle: device.id(),
@@ -141,8 +147,38 @@ impl Drop for NativeDevice {
 /// The last close of a block device may wait for its page cache to be written: neither the event loop nor a client's thread
 /// does that. Where no thread can be had it happens here after all, because the closure is dropped.
 fn drop_elsewhere(device: Arc<Device>) {
-    let close = move || drop(device);
-    drop(std::thread::Builder::new().name("kcopyd-close".to_owned()).spawn(close));
+    elsewhere(move || drop(device));
+}
+
+fn elsewhere(close: impl FnOnce() + Send + 'static) {
+    drop(thread::Builder::new().name("kcopyd-close".to_owned()).spawn(close));
+}
+
+/// Has what is open at the end of the environment closed then. Without it the descriptors are closed all the same, but
+/// some time after a worker was terminated, and who opens a device again meanwhile would find it in use.
+fn watch(env: Env) {
+    if !IS_WATCHED.replace(true) {
+        // SAFETY: this is the thread of `env`; the hook takes no argument and touches thread-locals alone.
+        // A refusal only means that descriptors are closed later, when their objects are finalised.
+        let _ = unsafe { sys::napi_add_env_cleanup_hook(env.raw(), Some(close_all), ptr::null_mut()) };
+    }
+}
+
+/// The environment ends. Closing may take long, so it is not waited for longer than for clients.
+unsafe extern "C" fn close_all(_: *mut c_void) {
+    // Unwinding into Node would abort the process, and there is nobody to tell.
+    let _ = catch_unwind(|| {
+        IS_WATCHED.set(false);
+        let patience = teardown::patience();
+        let (say, said) = mpsc::channel::<()>();
+        for (_, Entry { device, .. }) in DEVICES.take() {
+            let say = say.clone();
+            elsewhere(move || drop((device, say)));
+        }
+        drop(say);
+        // Nothing is ever said: it ends when the last closing has dropped its end, or when the time is over.
+        let _ = said.recv_timeout(patience);
+    });
 }
 
 /// Opens a device where that may block.
@@ -159,14 +195,14 @@ impl Task for OpenTask {
         Ok(guarded(|| Device::open(&self.path, &self.options)))
     }
 
-    fn resolve(&mut self, _env: Env, output: Self::Output) -> napi::Result<Self::JsValue> {
-        Ok(registered(output))
+    fn resolve(&mut self, env: Env, output: Self::Output) -> napi::Result<Self::JsValue> {
+        Ok(registered(env, output))
     }
 }
 
-fn registered(device: Result<Device, Error>) -> Either<NativeDevice, NativeError> {
+fn registered(env: Env, device: Result<Device, Error>) -> Either<NativeDevice, NativeError> {
     match device {
-        Ok(device) => Either::A(NativeDevice::register(device)),
+        Ok(device) => Either::A(NativeDevice::register(env, device)),
         Err(error) => Either::B(error.into()),
     }
 }
@@ -180,8 +216,8 @@ pub fn open_device(path: Uint8ArraySlice<'_>, options: NativeDeviceOptions) -> A
 
 /// A device on a duplicate of a descriptor.
 #[napi(catch_unwind)]
-pub fn adopt_descriptor(fd: i32, access: NativeAccess) -> Either<NativeDevice, NativeError> {
-    registered(Device::adopt(fd, access.into()))
+pub fn adopt_descriptor(env: Env, fd: i32, access: NativeAccess) -> Either<NativeDevice, NativeError> {
+    registered(env, Device::adopt(fd, access.into()))
 }
 
 /// Closes a device: no new jobs from now on; resolves when the clients have forgotten it and its descriptors are closed.

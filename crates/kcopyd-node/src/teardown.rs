@@ -3,8 +3,9 @@
 //!
 //! At the end of an environment Node runs the cleanup hooks in reverse order and frees every threadsafe function from a
 //! hook of its own. So each client's hook is added after its doorbell was made and runs before that. It silences the
-//! doorbell under its lock, aborts, and waits for the thread, 5 s at most for all clients together. A thread that is still
-//! waiting for a device then is left alone: it holds its memory, and nothing that it can reach belongs to Node any more.
+//! doorbell under its lock, aborts, and waits for the thread, 5 s at most for everything that the environment leaves. A
+//! thread that is still waiting for a device then is left alone: it holds its memory, and nothing that it can reach belongs
+//! to Node any more.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -20,7 +21,7 @@ use crate::closing::Closings;
 use crate::data::NativeStats;
 use crate::doorbell::{Doorbell, JsDoorbell};
 
-/// How long the end of an environment waits for devices, all clients together (P24).
+/// How long the end of an environment waits for devices, all hooks together (P24).
 const TEARDOWN: Duration = Duration::from_secs(5);
 
 thread_local! {
@@ -144,17 +145,23 @@ unsafe extern "C" fn tear_down(argument: *mut c_void) {
     let resident = unsafe { Arc::from_raw(argument.cast_const().cast::<Resident>()) };
     // A panic here has nobody to tell: the environment is gone. Unwinding into Node would abort the process.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let deadline = DEADLINE.get().unwrap_or_else(|| {
-            abort_everyone();
-            Instant::now() + TEARDOWN
-        });
-        DEADLINE.set(Some(deadline));
+        let patience = patience();
         resident.doorbell.disconnect();
         let core = resident.core().take();
         if let Some(core) = core {
-            core.end(deadline.saturating_duration_since(Instant::now()));
+            core.end(patience);
         }
     }));
+}
+
+/// How long a hook may still wait; the first one of an environment aborts all jobs.
+pub fn patience() -> Duration {
+    let deadline = DEADLINE.get().unwrap_or_else(|| {
+        abort_everyone();
+        Instant::now() + TEARDOWN
+    });
+    DEADLINE.set(Some(deadline));
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// The clients' devices are waited for at the same time, not one after the other.
