@@ -3,6 +3,8 @@
 // The test helpers too: a test that unwraps fails with the line.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -280,5 +282,26 @@ fn p33_a_device_in_use_is_forgotten_after_its_last_job() {
         assert!(written == contents, "released before the job was over");
         client.until(1);
         assert!(client.outcome(1).is_success());
+    });
+}
+
+#[test]
+fn no_request_is_longer_than_the_devices_queue_takes_whole() {
+    on_every_engine(1024, |mut client| {
+        let files = Files::new();
+        let Some(disk) = support::LoopDevice::new(files.folder.path(), 8 << 20, 512) else { return };
+        let queue = format!("/sys/block/{}/queue/max_sectors_kb", disk.path().file_name().unwrap().to_str().unwrap());
+        fs::write(&queue, "64").unwrap();
+        let (source, contents) = files.source(8 << 20);
+        let options = DeviceOptions { access: Access::Write, ..DeviceOptions::default() };
+        let to = Arc::new(Device::open(disk.path(), &options).unwrap());
+        client.client.submit(copy(1, region(&source, 0, None), vec![region(&to, 0, None)])).unwrap();
+        client.until(1);
+        assert!(client.outcome(1).is_success());
+        assert_eq!(client.client.stats().sub_jobs, (8 << 20) / (64 << 10));
+        assert!(fs::read(disk.path()).unwrap() == contents);
+        client.client.close();
+        client.until_ended();
+        fs::write(&queue, "1280").unwrap();
     });
 }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 pub use super::flags::{Flush, JobFlags, OnError, WriteOrder};
 
 use super::chain::{DeviceIndex, StepResult};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, SUB_JOBS_PER_JOB};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, PAGE_BYTES, SUB_JOBS_PER_JOB};
 use super::outcome::libc_errno::{EAGAIN, ECANCELED, EINTR};
 use super::outcome::{DestinationOutcome, DestinationState, Ending, FailedOperation, Failure, FailureList, Outcome};
 use super::progress::JobProgress;
@@ -85,6 +85,7 @@ pub struct Job {
     pub(super) narrowings_left: u32,
     length_bytes: u64,
     cut: Cut,
+    piece_bytes_max: u64,
     cursor_bytes: u64,
     /// With `WriteOrder::Sequential`: where the piece begins whose writes are next.
     write_turn_bytes: u64,
@@ -125,6 +126,7 @@ impl Job {
             narrowings_left: NARROWINGS_PER_JOB_MAX,
             length_bytes: plan.length_bytes,
             cut: plan.cut,
+            piece_bytes_max: (plan.piece_bytes_max / PAGE_BYTES * PAGE_BYTES).max(PAGE_BYTES),
             cursor_bytes: 0,
             write_turn_bytes: 0,
             sub_jobs: 0,
@@ -157,6 +159,7 @@ impl Job {
     pub fn next_piece(&self, most_bytes: u64) -> Option<u32> {
         let waits_for_verdict = self.pieces_in_doubt > 0 && self.flags.on_error == OnError::Stop;
         let more = self.has_more() && self.sub_jobs < SUB_JOBS_PER_JOB && !waits_for_verdict;
+        let most_bytes = if self.is_zeroing() { most_bytes } else { most_bytes.min(self.piece_bytes_max) };
         more.then(|| self.cut.piece(self.cursor_bytes, most_bytes, self.length_bytes) as u32)
     }
 

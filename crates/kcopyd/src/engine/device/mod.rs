@@ -14,6 +14,7 @@ mod sysfs;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::fs::Stat;
@@ -62,6 +63,7 @@ pub struct Device {
     beneath: u64,
     blocks: Blocks,
     way: Way,
+    queue: OnceLock<Option<Queue>>,
     flush_errno: AtomicI32,
 }
 
@@ -149,6 +151,7 @@ impl Device {
             beneath: measure::beneath(&parts.stat, parts.kind),
             blocks,
             way: parts.way,
+            queue: OnceLock::new(),
             flush_errno: AtomicI32::new(0),
         })
     }
@@ -277,10 +280,10 @@ impl Device {
         if self.rdev == 0 { Vec::new() } else { in_use::uses_of(self.rdev) }
     }
 
-    /// The limits of the queue beneath it, where there is one to ask.
+    /// The limits of the queue beneath it, where there is one to ask; as they were when this was first asked.
     #[must_use]
     pub fn queue(&self) -> Option<Queue> {
-        sysfs::Page::of(self.beneath).queue()
+        *self.queue.get_or_init(|| sysfs::Page::of(self.beneath).queue())
     }
 }
 
