@@ -3,13 +3,15 @@
 
 import type { FileHandle } from 'node:fs/promises';
 import { Client } from './src/client.js';
-import { copy } from './src/copy.js';
+import { copy, zero } from './src/copy.js';
 import { giveSight, OpenDevice, openDevice } from './src/device.js';
 import { notConstructible } from './src/errors.js';
 import { SECTOR_BYTES } from './src/limits.js';
 import { FLAG_IGNORE_ERROR, FLAG_WRITE_SEQ } from './src/native.js';
-import { submitCopy } from './src/submit_copy.js';
+import { prepareCallback } from './src/prepared.js';
+import { submitCopy, submitZero } from './src/submit_copy.js';
 import { support as lookAround } from './src/support.js';
+import { giveSightOfThrottle, SharedLimits } from './src/throttle.js';
 
 export { KcopydError } from './src/errors.js';
 
@@ -44,12 +46,12 @@ export interface DeviceOptions {
 }
 
 /**
- * What a region may lie on: an opened {@link Device}, or, for {@link KcopydClient.copy} alone, a path, a `FileHandle` or a file
- * descriptor.
+ * What a region may lie on: an opened {@link Device}, or, for {@link KcopydClient.copy} and {@link KcopydClient.zero} alone, a
+ * path, a `FileHandle` or a file descriptor.
  *
  * A path is opened for the job and closed before its promise settles: a source for reading, a destination for writing, with
  * the defaults of {@link DeviceOptions}. The same path twice in one job is opened once. A `FileHandle` or descriptor is
- * duplicated before `copy` returns and used with the flags that it has (P29). Jobs that share a device at the same time share
+ * duplicated before the call returns and used with the flags that it has (P29). Jobs that share a device at the same time share
  * a `Device` object, also across clients.
  */
 export type DeviceLike = Device | string | URL | Buffer | FileHandle | number;
@@ -64,7 +66,7 @@ export interface IoRegion {
   sector?: SectorNumber;
   /**
    * How many sectors; 0 is a job that completes at once. A source's default is to its end. A destination's default, and only
-   * legal value, is the source's. Past the end of the device it is `ERR_KCOPYD_BOUNDS`; a destination that is a regular
+   * legal value, is the source's; without a source ({@link KcopydClient.zero}) it is required. Past the end of the device it is `ERR_KCOPYD_BOUNDS`; a destination that is a regular
    * file grows instead.
    */
   count?: SectorNumber;
@@ -87,9 +89,27 @@ export interface ClientOptions {
    * `KCOPYD_ENGINE` overrides it. One that is named and cannot run rejects with `ERR_KCOPYD_ENGINE_UNAVAILABLE`.
    */
   engine?: 'auto' | 'io_uring' | 'threads';
+  /** Holds its jobs back. Several clients may share one: then its limits hold for all of them together. Default: none. */
+  throttle?: Throttle;
 }
 
-/** How {@link KcopydClient.copy} does a job. */
+/** What a {@link Throttle} allows. One that is absent is no limit. */
+export interface ThrottleLimits {
+  /**
+   * The share of time in which I/O is outstanding, whole, 1 to 100: the meaning of the kernel's throttle. It holds within 5
+   * points for I/O that is shorter than 50 ms.
+   */
+  percent?: number;
+  /**
+   * Bytes a second, whole, at least 1. Each byte of a source counts once, however many destinations there are; of zeroes, each
+   * byte of the region. It holds within 5 % over 10 s.
+   */
+  bytesPerSecond?: number;
+  /** Requests to devices a second, whole, at least 1: every read, write, flush and zeroing counts. Within 5 % over 10 s. */
+  iops?: number;
+}
+
+/** How {@link KcopydClient.copy} and {@link KcopydClient.zero} do a job. */
 export interface JobOptions {
   /**
    * Attempts every piece on every destination, whatever fails (DM_KCOPYD_IGNORE_ERROR, P14); what cannot be read arrives as
@@ -97,8 +117,9 @@ export interface JobOptions {
    */
   ignoreErrors?: boolean;
   /**
-   * Issues each destination's writes in ascending order (DM_KCOPYD_WRITE_SEQ). **Does not work yet**: `true` is refused with
-   * `ERR_KCOPYD_NOT_IMPLEMENTED`.
+   * Issues each destination's writes in ascending order (DM_KCOPYD_WRITE_SEQ): the next one when the one before it has
+   * completed, while reads run ahead (P15). For zoned and tape-like devices; it costs speed. The first error ends the job,
+   * also with `ignoreErrors` (P14). Default: false.
    */
   sequential?: boolean;
   /** Makes every destination durable (fdatasync) before the job completes. Default: false. */
@@ -191,6 +212,11 @@ export interface ClientStats {
   bytes: number;
   /** Batches of requests handed to the engine. */
   submissions: number;
+  /**
+   * Bytes of regions made zero: `offloadedBytes` by the device or file system itself, `writtenBytes` by writing zeros where
+   * that was refused. Each destination counts for itself.
+   */
+  zero: { offloadedBytes: number; writtenBytes: number };
 }
 
 /** What this machine can run. */
@@ -205,9 +231,12 @@ export interface Support {
   kernel: string;
 }
 
-/** Flag of {@link KcopydClient.submitCopy}: as {@link JobOptions.ignoreErrors} (DM_KCOPYD_IGNORE_ERROR). */
+/**
+ * Flag of {@link KcopydClient.submitCopy} and {@link KcopydClient.submitZero}: as {@link JobOptions.ignoreErrors}
+ * (DM_KCOPYD_IGNORE_ERROR).
+ */
 export const IGNORE_ERROR: number = FLAG_IGNORE_ERROR;
-/** Flag of {@link KcopydClient.submitCopy}: as {@link JobOptions.sequential} (DM_KCOPYD_WRITE_SEQ). Does not work yet. */
+/** Flag of the same: as {@link JobOptions.sequential} (DM_KCOPYD_WRITE_SEQ). */
 export const WRITE_SEQ: number = FLAG_WRITE_SEQ;
 
 /** An opened block device or regular file. Made by {@link Device.open}; closed by {@link Device.close}. */
@@ -280,6 +309,31 @@ export class Device {
 }
 
 /**
+ * Holds jobs back, so that they leave room for others. Several clients may share one, and its limits may be changed while jobs
+ * run. It can be made anywhere; it comes to life with the first client that has it.
+ */
+export class Throttle {
+  static {
+    giveSightOfThrottle((value) => (#inside in value ? (value as Throttle).#inside : undefined));
+  }
+
+  readonly #inside: SharedLimits;
+
+  /** Throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE`. */
+  constructor(limits: ThrottleLimits) {
+    this.#inside = new SharedLimits(limits);
+  }
+
+  /**
+   * Other limits from now on, in place of all the ones before: one that is not named is none any more. Jobs that wait look
+   * again within 100 ms. Throws as the constructor does, and changes nothing then.
+   */
+  set(limits: ThrottleLimits): void {
+    this.#inside.set(limits);
+  }
+}
+
+/**
  * Copies ranges of sectors from one device to one or several others, within a fixed number of pages of memory. Made by
  * {@link KcopydClient.create}, ended by {@link KcopydClient.close}. An idle client does not keep the process alive; a job does.
  */
@@ -328,6 +382,45 @@ export class KcopydClient {
    */
   submitCopy<C>(from: IoRegion, to: readonly IoRegion[], flags: number, notify: NotifyFn<C>, context?: C): void {
     submitCopy(this.#inside, from, to, flags, notify, context);
+  }
+
+  /**
+   * Makes every region of `to` zero, 1 to 32 of them: `dm_kcopyd_zero` with a promise. By the device itself where it can
+   * (FALLOC_FL_ZERO_RANGE, BLKZEROOUT), else by writing zeros; {@link ClientStats.zero} tells which. Every region names
+   * its `count`, and all the same: nobody wipes a disk by omission.
+   *
+   * @returns As {@link KcopydClient.copy}; failures have the op `'zero'`, whichever way was taken.
+   */
+  zero(to: IoRegion | readonly IoRegion[], options?: JobOptions): Promise<Outcome> {
+    return zero(this.#inside, to, options);
+  }
+
+  /** The same in the kernel's shape, `dm_kcopyd_zero`: see {@link KcopydClient.submitCopy}. */
+  submitZero<C>(to: readonly IoRegion[], flags: number, notify: NotifyFn<C>, context?: C): void {
+    submitZero(this.#inside, to, flags, notify, context);
+  }
+
+  /**
+   * A completion that the caller makes itself: `dm_kcopyd_prepare_callback`. The function that it returns is
+   * `dm_kcopyd_do_callback`: called once, from anywhere, it has `notify` called as a job's completion would be, later, never
+   * while another callback of this client runs, after the completions that are due already, and in the order of the calls.
+   *
+   * Its `readErr` is whole and not negative, its `writeErr` whole and at most 2^32 - 1, else it throws and may be called
+   * again; a second call throws `ERR_KCOPYD_ALREADY_CALLED`. {@link KcopydClient.close} waits for what was called before and
+   * not for one that is never called; one that is called after the close still delivers, as there is nobody else to.
+   * Throws `ERR_KCOPYD_CLOSED` for a client that is closed or closing.
+   */
+  prepareCallback<C>(notify: NotifyFn<C>, context?: C): (readErr: number, writeErr: number) => void {
+    return prepareCallback(this.#inside, notify, context);
+  }
+
+  /**
+   * Resolves when every completion that was due when it was called has been delivered: `dm_kcopyd_client_flush`. It waits
+   * for no I/O and makes nothing durable; that is {@link JobOptions.flush}. On a closed client it resolves as well. Never
+   * rejects.
+   */
+  delivered(): Promise<void> {
+    return new Promise((resolve) => this.#inside.deliverLater(resolve));
   }
 
   /** Its counters now; also of a closed client. */

@@ -20,16 +20,25 @@ import {
   type NativeOutcome,
   type NativeStats,
   RECORD_NUMBERS,
+  ZEROES,
 } from './native.js';
-import { integer, notYet, oneOf, readObject } from './options.js';
+import { integer, oneOf, readObject } from './options.js';
 import type { Accepted } from './outcome.js';
 import type { RegionRequest, Regions } from './regions.js';
 import { Tally } from './tally.js';
+import { throttle } from './throttle.js';
 
 /** A job in flight. */
 export interface Job {
   /** Its completion, exactly once, never from inside `submit`. `outcome` is null for a full success. Must not throw. */
   finish(readErr: number, writeErr: number, outcome: NativeOutcome | null): void;
+}
+
+/** Something that is delivered as completions are: later, one at a time, and after what was due before it. */
+interface Due {
+  readonly deliver: () => void;
+  /** Once so many completions of jobs have been delivered, all that were due before it have been. */
+  readonly after: number;
 }
 
 /** Completions taken in one go; between two of these the event loop breathes. */
@@ -42,7 +51,7 @@ const CLIENT_OPTIONS = {
   pages: integer(1, PAGES_MAX),
   subJobSectors: integer(SUB_JOB_SECTORS_MIN, SUB_JOB_SECTORS_MAX),
   engine: oneOf(...ENGINES),
-  throttle: notYet(),
+  throttle,
 } as const;
 
 // The doorbell knows its client weakly, so that one that nobody knows any more is collected (and closes itself). A client
@@ -58,6 +67,9 @@ export class Client {
   readonly #jobs = new Map<number, Job>();
   readonly #request = new Float64Array(6 + 3 * DESTINATIONS_MAX);
   readonly #records = new Float64Array(RECORDS_PER_DRAIN * RECORD_NUMBERS);
+  /** What is due besides completions of jobs, first come, first served. */
+  readonly #due: Due[] = [];
+  #delivered = 0;
   #lastToken = 0;
   #mayKeepAlive = true;
   #keepsAlive = false;
@@ -70,7 +82,8 @@ export class Client {
   }
 
   static async create(options: unknown): Promise<Client> {
-    const { pages = PAGES_DEFAULT, subJobSectors, engine } = readObject(options, 'options', CLIENT_OPTIONS);
+    const read = readObject(options, 'options', CLIENT_OPTIONS);
+    const { pages = PAGES_DEFAULT, subJobSectors } = read;
     const poolSectors = pages * PAGE_SECTORS;
     if (subJobSectors !== undefined && subJobSectors > poolSectors) {
       throw outOfRange('options.subJobSectors', `at most ${poolSectors}, the sectors of ${pages} pages`, subJobSectors);
@@ -78,8 +91,8 @@ export class Client {
     const resolved = {
       pages,
       subJobSectors: subJobSectors ?? Math.min(SUB_JOB_SECTORS_DEFAULT, poolSectors),
-      engine: engineChoice(engine),
-      throttle: null,
+      engine: engineChoice(read.engine),
+      throttle: read.throttle?.native() ?? null,
     };
     let doorbell = (): void => {};
     const native = await binding().createClient(resolved, () => doorbell());
@@ -112,7 +125,8 @@ export class Client {
     const request = this.#request;
     request[0] = token;
     request[1] = flags;
-    putRegion(request, 2, source);
+    if (source) putRegion(request, 2, source);
+    else request[2] = ZEROES;
     request[5] = destinations.length;
     for (let index = 0; index < destinations.length; index++) putRegion(request, 6 + 3 * index, destinations[index]!);
     const refusal = this.#native.submit(request);
@@ -149,18 +163,39 @@ export class Client {
     this.#native.close();
     await gone;
     await this.unsettled.zero();
+    // A prepared callback that was called is a completion like any other.
+    if (this.#due.length > 0) await new Promise<void>((resolve) => this.deliverLater(resolve));
+  }
+
+  /** Runs something after every completion that is due now, as completions run; it must not throw. */
+  deliverLater(deliver: () => void): void {
+    // No more than the jobs in flight can be due: so that jobs which callbacks submit do not put this off for ever.
+    this.#due.push({ deliver, after: this.#delivered + this.#jobs.size });
+    if (this.#due.length === 1) setImmediate(() => this.drain());
   }
 
   /** Delivers what is due. Rung by the native part; never from inside a call of ours. */
   drain(): void {
     const records = this.#records;
+    // What the callbacks below put into the queue is later than completions that have not been taken yet.
+    const waiting = this.#due.length;
     const count = this.#native.drain(records);
     for (let at = 0; at < count * RECORD_NUMBERS; at += RECORD_NUMBERS) {
       this.#deliver(records[at]!, records[at + 1]!, records[at + 2]!, records[at + 3] !== 0);
     }
-    if (count === RECORDS_PER_DRAIN) setImmediate(() => this.drain());
+    const isMore = count === RECORDS_PER_DRAIN;
+    this.#deliverDue(waiting, isMore);
+    if (isMore || this.#due.length > 0) setImmediate(() => this.drain());
     // Only now: a callback often submits the next job, and then nothing has changed.
     this.#update();
+  }
+
+  /** Those at the front of the queue whose turn it is. */
+  #deliverDue(waiting: number, isMore: boolean): void {
+    for (let left = waiting; left > 0; left--) {
+      if (isMore && this.#due[0]!.after > this.#delivered) return;
+      this.#due.shift()!.deliver();
+    }
   }
 
   #deliver(token: number, readErr: number, writeErr: number, detail: boolean): void {
@@ -171,6 +206,7 @@ export class Client {
     }
     const job = this.#jobs.get(token);
     this.#jobs.delete(token);
+    this.#delivered++;
     // Taken also where nobody asks for it: the native part keeps it until then.
     const outcome = detail ? this.#native.outcome(token) : null;
     job?.finish(readErr, writeErr, outcome);

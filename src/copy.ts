@@ -1,4 +1,4 @@
-// A job with a promise: reads the request, gets its devices, submits it, watches its signal and its progress, and settles
+// Jobs with a promise, copies and zeroes: reads the request, gets its devices, submits it, watches its signal and its progress, and settles
 // when everything that was opened for it is closed again. It refuses to know completions' numbers and records.
 import { addAbortListener } from 'node:events';
 import type { Outcome, Progress } from '../index.js';
@@ -6,8 +6,8 @@ import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
 import { KcopydError } from './errors.js';
 import { type JobDevices, takeDevices } from './job_devices.js';
-import { FLAG_FLUSH, FLAG_IGNORE_ERROR, FLAG_PROGRESS, type NativeOutcome } from './native.js';
-import { abortSignal, callback, flag, notYet, readObject } from './options.js';
+import { FLAG_FLUSH, FLAG_IGNORE_ERROR, FLAG_PROGRESS, FLAG_WRITE_SEQ, type NativeOutcome } from './native.js';
+import { abortSignal, callback, flag, readObject } from './options.js';
 import {
   type Accepted,
   abortedError,
@@ -20,11 +20,11 @@ import {
   notBegun,
 } from './outcome.js';
 import { ProgressReporter } from './progress.js';
-import { type Regions, readRegions } from './regions.js';
+import { type Regions, readRegions, readZeroRegions } from './regions.js';
 
 const JOB_OPTIONS = {
   ignoreErrors: flag,
-  sequential: notYet(false),
+  sequential: flag,
   flush: flag,
   signal: abortSignal,
   onProgress: callback<(progress: Progress) => void>,
@@ -39,7 +39,15 @@ interface Request {
 
 /** `KcopydClient.copy`. */
 export async function copy(client: Client, from: unknown, to: unknown, options: unknown): Promise<Outcome> {
-  const request = readRequest(from, to, options);
+  return carryOut(client, readRequest(readRegions(from, to), options));
+}
+
+/** `KcopydClient.zero`. */
+export async function zero(client: Client, to: unknown, options: unknown): Promise<Outcome> {
+  return carryOut(client, readRequest(readZeroRegions(to), options));
+}
+
+async function carryOut(client: Client, request: Request): Promise<Outcome> {
   client.refuseIfClosed();
   refuseIfAborted(request);
   client.unsettled.add();
@@ -50,10 +58,13 @@ export async function copy(client: Client, from: unknown, to: unknown, options: 
   }
 }
 
-function readRequest(from: unknown, to: unknown, options: unknown): Request {
-  const regions = readRegions(from, to);
-  const { ignoreErrors, flush, signal, onProgress } = readObject(options, 'options', JOB_OPTIONS);
-  const flags = (ignoreErrors ? FLAG_IGNORE_ERROR : 0) | (flush ? FLAG_FLUSH : 0) | (onProgress ? FLAG_PROGRESS : 0);
+function readRequest(regions: Regions, options: unknown): Request {
+  const { ignoreErrors, sequential, flush, signal, onProgress } = readObject(options, 'options', JOB_OPTIONS);
+  const flags =
+    (ignoreErrors ? FLAG_IGNORE_ERROR : 0) |
+    (sequential ? FLAG_WRITE_SEQ : 0) |
+    (flush ? FLAG_FLUSH : 0) |
+    (onProgress ? FLAG_PROGRESS : 0);
   return { regions, flags, signal, onProgress };
 }
 
@@ -69,7 +80,7 @@ async function withDevices(client: Client, request: Request): Promise<Outcome> {
   }
   await devices.release().catch((error: KcopydError) => {
     // A close may be the first to tell of a lost write: then this was no success.
-    throw new KcopydError(error.code, `${error.message}; the copy itself had succeeded`, { ...error, outcome });
+    throw new KcopydError(error.code, `${error.message}; the job itself had succeeded`, { ...error, outcome });
   });
   return outcome;
 }
@@ -92,18 +103,18 @@ async function submitted(
 function run(client: Client, request: Request, regions: Regions<OpenDevice>): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     refuseIfAborted(request);
-    new CopyJob(request, regions, resolve, reject).begin(client);
+    new PromisedJob(request, regions, resolve, reject).begin(client);
   });
 }
 
 function refuseIfAborted({ signal, regions }: Request): void {
   if (!signal?.aborted) return;
   const destinations = regions.destinations.length;
-  const names = { sectors: 0, source: '', destinations: [] };
+  const names = { sectors: 0, source: undefined, destinations: [] };
   throw abortedError(notBegun(destinations), signal.reason, names);
 }
 
-class CopyJob implements Job {
+class PromisedJob implements Job {
   readonly #request: Request;
   readonly #regions: Regions<OpenDevice>;
   readonly #resolve: (outcome: Outcome) => void;
@@ -160,7 +171,7 @@ class CopyJob implements Job {
   #names(): JobNames {
     return {
       sectors: this.#accepted.sectors,
-      source: this.#regions.source.device.path,
+      source: this.#regions.source?.device.path,
       destinations: this.#regions.destinations.map(({ device }) => device.path),
     };
   }

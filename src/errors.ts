@@ -81,12 +81,9 @@ export function unknownOption(field: string, nearest: string): KcopydError {
   return new KcopydError('ERR_INVALID_ARG_TYPE', `${field} is not known. Did you mean ${nearest}?`);
 }
 
-/** Something declared that does not work yet. */
-export function notImplemented(field: string): KcopydError {
-  return new KcopydError(
-    'ERR_KCOPYD_NOT_IMPLEMENTED',
-    `${field} does not work yet in this version of kcopyd: leave it out`,
-  );
+/** A prepared callback's second call. */
+export function alreadyCalled(): KcopydError {
+  return new KcopydError('ERR_KCOPYD_ALREADY_CALLED', 'a prepared callback may be called once: prepare another one');
 }
 
 /** A class that only its own static function makes. */

@@ -1,8 +1,8 @@
-// The devices of one job of `copy`: those that were opened before are taken and given back, paths and descriptors are
+// The devices of one job with a promise: those that were opened before are taken and given back, paths and descriptors are
 // opened for the job alone and closed before its promise settles (P33). It refuses to know what the job does with them.
 import { adoptForJob, OpenDevice, openPathForJob } from './device.js';
 import type { NativeAccess } from './native.js';
-import type { DeviceChoice, RegionRequest, Regions } from './regions.js';
+import { type DeviceChoice, devicesOf, type RegionRequest, type Regions } from './regions.js';
 
 /** One device of the job, however many regions lie on it. */
 interface Wanted {
@@ -68,7 +68,8 @@ async function openRest(regions: Regions, wanted: Map<unknown, Wanted>, taken: O
     ...region,
     device: devices.get(keyOf(region.device))!,
   });
-  return new JobDevices({ source: on(regions.source), destinations: regions.destinations.map(on) }, taken, owned);
+  const source = regions.source && on(regions.source);
+  return new JobDevices({ source, destinations: regions.destinations.map(on) }, taken, owned);
 }
 
 function open(choice: Exclude<DeviceChoice, OpenDevice>, { access, region }: Wanted): OpenDevice | Promise<OpenDevice> {
@@ -77,10 +78,10 @@ function open(choice: Exclude<DeviceChoice, OpenDevice>, { access, region }: Wan
 }
 
 /** The same path, or the same descriptor, twice in a job is one device, opened for all that the job does with it. */
-function listWanted({ source, destinations }: Regions): Map<unknown, Wanted> {
+function listWanted(regions: Regions): Map<unknown, Wanted> {
   const wanted = new Map<unknown, Wanted>();
-  for (const region of [source, ...destinations]) {
-    const access = region === source ? 'read' : 'write';
+  for (const region of devicesOf(regions)) {
+    const access = region === regions.source ? 'read' : 'write';
     const known = wanted.get(keyOf(region.device));
     if (!known) wanted.set(keyOf(region.device), { choice: region.device, region, access });
     else if (known.access !== access) known.access = 'read-write';

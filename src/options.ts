@@ -2,7 +2,7 @@
 // name, numbers checked before anything happens. It refuses to know devices, clients and jobs: it turns values of unknown
 // type into values of known type and says precisely where that failed.
 import { fileURLToPath } from 'node:url';
-import { notImplemented, outOfRange, unknownOption, unusable, wrongType } from './errors.js';
+import { outOfRange, unknownOption, unusable, wrongType } from './errors.js';
 
 /** Reads one property; `name.key` is how the caller would write it. */
 export type Reader<T> = (value: unknown, name: string, key: string) => T;
@@ -80,14 +80,6 @@ export function abortSignal(value: unknown, name: string, key: string): AbortSig
   }
   if (typeof signal.addEventListener !== 'function') throw wrongType(`${name}.${key}`, 'an AbortSignal', value);
   return signal;
-}
-
-/** An option that is declared and does not work yet: absent or `inert` is all it may be. */
-export function notYet(inert?: unknown): Reader<undefined> {
-  return (value, name, key) => {
-    if (value !== inert) throw notImplemented(`${name}.${key}`);
-    return undefined;
-  };
 }
 
 /** A path as the bytes that the kernel is to see: names of files need not be UTF-8. A copy, so that later changes do not count. */

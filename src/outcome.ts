@@ -13,7 +13,8 @@ export interface Accepted {
 /** What an error's words need to know of a job besides its outcome. */
 export interface JobNames {
   readonly sectors: number;
-  readonly source: string;
+  /** Without one it was zeroes. */
+  readonly source: string | undefined;
   readonly destinations: readonly string[];
 }
 
@@ -56,7 +57,7 @@ export function fromNativeOutcome(native: NativeOutcome, durationMs: number): Ou
   };
 }
 
-/** Whether `copy` resolves with it. */
+/** Whether the job's promise resolves with it. */
 export function isSuccess(outcome: Outcome): boolean {
   return outcome.readErr === 0 && outcome.writeErr === 0;
 }
@@ -78,7 +79,7 @@ export function failedError(outcome: Outcome, names: JobNames): KcopydErrorType 
   const first = firstFailure(outcome);
   const held = holdings(outcome, names.sectors);
   // Whatever failed is listed; should it ever not be, the numbers still say that it did.
-  if (!first) return new KcopydError(errnoName(outcome.readErr), `the copy failed; ${held}`, { outcome });
+  if (!first) return new KcopydError(errnoName(outcome.readErr), `the job failed; ${held}`, { outcome });
   const { op, destination, sector, code, errno } = first;
   const syscall = SYSCALLS[op];
   const path = destination === null ? names.source : names.destinations[destination];

@@ -28,7 +28,8 @@ export interface RegionRequest<D = DeviceChoice> {
 
 /** The regions of a job. */
 export interface Regions<D = DeviceChoice> {
-  readonly source: RegionRequest<D>;
+  /** `null`: there is none, the job writes zeroes. */
+  readonly source: RegionRequest<D> | null;
   readonly destinations: readonly RegionRequest<D>[];
 }
 
@@ -45,6 +46,33 @@ export function readRegions(from: unknown, to: unknown): Regions {
 export function readOpenedRegions(from: unknown, to: unknown): Regions<OpenDevice> {
   if (!Array.isArray(to)) throw wrongType('to', 'an array of regions', to);
   return pair(readRegion(from, 'from', undefined, OPENED), readDestinations(to, OPENED, true));
+}
+
+/** The regions of `zero`: each names its count, and all the same. */
+export function readZeroRegions(to: unknown): Regions {
+  return unpaired(readDestinations(Array.isArray(to) ? to : [to], ANY, Array.isArray(to)));
+}
+
+/** The regions of `submitZero`. */
+export function readOpenedZeroRegions(to: unknown): Regions<OpenDevice> {
+  if (!Array.isArray(to)) throw wrongType('to', 'an array of regions', to);
+  return unpaired(readDestinations(to, OPENED, true));
+}
+
+/** The devices of a job's regions, the source's first; one that is named twice comes twice. */
+export function devicesOf<D>({ source, destinations }: Regions<D>): readonly RegionRequest<D>[] {
+  return source ? [source, ...destinations] : destinations;
+}
+
+function unpaired<D>(destinations: readonly RegionRequest<D>[]): Regions<D> {
+  const first = destinations[0]!;
+  for (const { name, count } of destinations) {
+    const field = `${name}.count`;
+    // Nobody wipes a disk by omission.
+    if (count < 0) throw wrongType(field, 'the number of sectors to make zero, which has no default', undefined);
+    if (count !== first.count) throw outOfRange(field, `the same as ${first.name}.count, ${first.count}`, count);
+  }
+  return { source: null, destinations };
 }
 
 function pair<D>(source: RegionRequest<D>, destinations: readonly RegionRequest<D>[]): Regions<D> {

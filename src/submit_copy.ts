@@ -4,9 +4,9 @@ import { AsyncResource } from 'node:async_hooks';
 import type { NotifyFn } from '../index.js';
 import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
-import { notImplemented, outOfRange, surface, wrongType } from './errors.js';
+import { outOfRange, surface, wrongType } from './errors.js';
 import { FLAG_IGNORE_ERROR, FLAG_WRITE_SEQ } from './native.js';
-import { type Regions, readOpenedRegions } from './regions.js';
+import { type Regions, readOpenedRegions, readOpenedZeroRegions } from './regions.js';
 
 /** `KcopydClient.submitCopy`. Throws every refusal; once it returns, exactly one `notify`. */
 export function submitCopy(
@@ -17,7 +17,15 @@ export function submitCopy(
   notify: unknown,
   context: unknown,
 ): void {
-  const regions = readOpenedRegions(from, to);
+  submit(client, readOpenedRegions(from, to), flags, notify, context);
+}
+
+/** `KcopydClient.submitZero`. The same. */
+export function submitZero(client: Client, to: unknown, flags: unknown, notify: unknown, context: unknown): void {
+  submit(client, readOpenedZeroRegions(to), flags, notify, context);
+}
+
+function submit(client: Client, regions: Regions<OpenDevice>, flags: unknown, notify: unknown, context: unknown): void {
   const known = readFlags(flags);
   if (typeof notify !== 'function') throw wrongType('notify', 'a function', notify);
   client.refuseIfClosed();
@@ -35,7 +43,6 @@ function readFlags(flags: unknown): number {
   if (typeof flags !== 'number') throw wrongType('flags', expected, flags);
   // Neither NaN, fractions and negatives nor numbers beyond 2^32 survive the mask unchanged.
   if (flags !== (flags & (FLAG_IGNORE_ERROR | FLAG_WRITE_SEQ))) throw outOfRange('flags', expected, flags);
-  if (flags & FLAG_WRITE_SEQ) throw notImplemented('flags: WRITE_SEQ');
   return flags;
 }
 
@@ -65,7 +72,7 @@ class NotifyJob extends AsyncResource implements Job {
 
 /** A device is counted once for every region on it: there is no list to make of which are the same. */
 function takeAll({ source, destinations }: Regions<OpenDevice>): void {
-  source.device.take('from.device');
+  source?.device.take('from.device');
   let taken = 0;
   try {
     for (; taken < destinations.length; taken++) {
@@ -73,13 +80,13 @@ function takeAll({ source, destinations }: Regions<OpenDevice>): void {
       device.take(`${name}.device`, taken);
     }
   } catch (error) {
-    source.device.giveBack();
+    source?.device.giveBack();
     for (const { device } of destinations.slice(0, taken)) device.giveBack();
     throw error;
   }
 }
 
 function giveBackAll({ source, destinations }: Regions<OpenDevice>): void {
-  source.device.giveBack();
+  source?.device.giveBack();
   for (const { device } of destinations) device.giveBack();
 }

@@ -14,6 +14,7 @@ import {
   type Outcome,
   type SectorNumber,
   support,
+  Throttle,
   WRITE_SEQ,
 } from 'kcopyd';
 import { expect, expectTypeOf, test } from 'vitest';
@@ -24,6 +25,7 @@ test('nothing else is exported', () => {
     'IGNORE_ERROR',
     'KcopydClient',
     'KcopydError',
+    'Throttle',
     'WRITE_SEQ',
     'support',
   ]);
@@ -38,8 +40,9 @@ test('classes have the members of the contract, and no others', () => {
   const name = (key: string | symbol): string => (key === Symbol.asyncDispose ? 'asyncDispose' : String(key));
   const members = (prototype: object): string[] => Reflect.ownKeys(prototype).map(name).sort();
   expect(members(Device.prototype)).toEqual(['asyncDispose', 'bytes', 'close', 'constructor', 'sectors']);
-  const client = ['asyncDispose', 'close', 'constructor', 'copy', 'ref', 'stats', 'submitCopy', 'unref'];
-  expect(members(KcopydClient.prototype)).toEqual(client);
+  const jobs = ['copy', 'delivered', 'prepareCallback', 'ref', 'stats', 'submitCopy', 'submitZero', 'unref', 'zero'];
+  expect(members(KcopydClient.prototype)).toEqual(['asyncDispose', 'close', 'constructor', ...jobs]);
+  expect(members(Throttle.prototype)).toEqual(['constructor', 'set']);
 });
 
 test('classes are made by their own functions', () => {
@@ -57,6 +60,14 @@ test('types say what the contract declares', () => {
   expectTypeOf(KcopydClient.create).returns.resolves.toEqualTypeOf<KcopydClient>();
   expectTypeOf<KcopydClient['copy']>().toEqualTypeOf<
     (from: IoRegion, to: IoRegion | readonly IoRegion[], options?: JobOptions) => Promise<Outcome>
+  >();
+  expectTypeOf<KcopydClient['zero']>().toEqualTypeOf<
+    (to: IoRegion | readonly IoRegion[], options?: JobOptions) => Promise<Outcome>
+  >();
+  expectTypeOf<KcopydClient['delivered']>().toEqualTypeOf<() => Promise<void>>();
+  expectTypeOf<KcopydClient['prepareCallback']>().returns.toEqualTypeOf<(readErr: number, writeErr: number) => void>();
+  expectTypeOf<ConstructorParameters<typeof Throttle>>().toEqualTypeOf<
+    [limits: { percent?: number; bytesPerSecond?: number; iops?: number }]
   >();
   expectTypeOf<KcopydClient['stats']>().toEqualTypeOf<ClientStats>();
   expectTypeOf<KcopydClient>().toExtend<AsyncDisposable>();

@@ -1,8 +1,8 @@
 // P30: what callers hand in is read once, own properties only, checked before anything happens, and refused by name.
 import { readFile } from 'node:fs/promises';
-import { Device, type DeviceOptions, KcopydClient, type KcopydError } from 'kcopyd';
+import { Device, type DeviceOptions, KcopydClient, type KcopydError, Throttle, type ThrottleLimits } from 'kcopyd';
 import { describe, expect } from 'vitest';
-import { expectFile, inOwnProcess, MIB, rejection, test } from './support/kcopyd.js';
+import { expectFile, inOwnProcess, MIB, rejection, test, thrown } from './support/kcopyd.js';
 import { randomBytes } from './support/random.js';
 
 const TYPE = 'ERR_INVALID_ARG_TYPE';
@@ -146,15 +146,11 @@ describe('copy', () => {
       `${TYPE} options.ignoreErrors must be true or false`,
     );
     expect(await refusal(from, region, { flush: 'yes' })).toMatch(`${TYPE} options.flush must be true or false`);
+    expect(await refusal(from, region, { sequential: 1 })).toMatch(`${TYPE} options.sequential must be true or false`);
     expect(await refusal(from, region, { onProgress: {} })).toMatch(`${TYPE} options.onProgress must be a function`);
     for (const signal of [{}, true, new AbortController(), new EventTarget(), { aborted: false }]) {
       expect(await refusal(from, region, { signal })).toMatch(`${TYPE} options.signal must be an AbortSignal`);
     }
-  });
-
-  refuses('what does not work yet is refused by name', async ({ bad: { path, to, refusal } }) => {
-    const words = await refusal({ device: path }, { device: to }, { sequential: true });
-    expect(words).toMatch('ERR_KCOPYD_NOT_IMPLEMENTED options.sequential does not work yet');
   });
 
   refuses('a path that cannot be is refused by name', async ({ bad: { path, to, refusal } }) => {
@@ -277,7 +273,8 @@ describe('KcopydClient.create', () => {
       `${RANGE} options.engine must be one of 'auto', 'io_uring', 'threads'`,
     );
     expect(await create({ engine: 1 })).toMatch(`${TYPE} options.engine must be one of`);
-    expect(await create({ throttle: {} })).toMatch('ERR_KCOPYD_NOT_IMPLEMENTED options.throttle does not work yet');
+    for (const throttle of [{}, { percent: 5 }, null, 5, Object.create(Throttle.prototype)])
+      expect(await create({ throttle })).toMatch(`${TYPE} options.throttle must be a Throttle`);
   });
 
   test('the default sub-job is clamped to the pool', async ({ client }) => {
@@ -339,5 +336,42 @@ describe('Device.open', () => {
     const device = await opening;
     await device.close();
     expect(device.path).toBe(path);
+  });
+});
+
+describe('Throttle', () => {
+  const make = (...args: unknown[]): string =>
+    said(thrown(() => new (Throttle as unknown as new (...args: unknown[]) => Throttle)(...args)));
+
+  test('P30 wrong limits are refused by name, by the constructor and by set, and change nothing', () => {
+    const throttle = new Throttle({ percent: 50 });
+    const set = (limits: unknown): string => said(thrown(() => throttle.set(limits as { percent: number })));
+    for (const refusal of [make, set]) {
+      expect(refusal(undefined)).toMatch(`${TYPE} limits must be an object`);
+      for (const limits of [null, 5, 'fast', []]) expect(refusal(limits)).toMatch(`${TYPE} limits must be an object`);
+      expect(refusal({ percents: 5 })).toBe(`${TYPE} limits.percents is not known. Did you mean limits.percent?`);
+      expect(refusal({ bps: 5 })).toMatch(`${TYPE} limits.bps is not known`);
+      for (const percent of [0, 101, -1, 0.5, Number.NaN])
+        expect(refusal({ percent })).toMatch(`${RANGE} limits.percent must be a whole number from 1 to 100`);
+      for (const number of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
+        expect(refusal({ bytesPerSecond: number })).toMatch(`${RANGE} limits.bytesPerSecond must be a whole number`);
+        expect(refusal({ iops: number })).toMatch(`${RANGE} limits.iops must be a whole number`);
+      }
+      for (const number of ['5', null, 5n, true])
+        expect(refusal({ percent: number })).toMatch(`${TYPE} limits.percent`);
+    }
+    throttle.set({});
+    throttle.set({ percent: 1, bytesPerSecond: undefined, iops: 2 ** 53 - 1 } as ThrottleLimits);
+  });
+
+  test('a Throttle is made and changed where the native part does not run', async () => {
+    const script = `
+      const throttle = new Throttle({ percent: 10 });
+      throttle.set({ iops: 5 });
+      const error = await KcopydClient.create({ throttle }).catch(({ code }) => code);
+      console.log(error);`;
+    const ended = await inOwnProcess(script, {}, { env: { NAPI_RS_NATIVE_LIBRARY_PATH: '/nowhere/kcopyd.node' } });
+    expect(ended.stderr).toBe('');
+    expect(ended.stdout.trim()).toBe('ERR_KCOPYD_BINDING_NOT_FOUND');
   });
 });

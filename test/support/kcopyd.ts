@@ -95,7 +95,7 @@ export function inOwnProcess(
   args: unknown = {},
   options: { env?: NodeJS.ProcessEnv; wrap?: readonly string[]; timeoutMs?: number } = {},
 ): Promise<Ended> {
-  const names = 'Device, KcopydClient, KcopydError, support';
+  const names = 'Device, IGNORE_ERROR, KcopydClient, KcopydError, support, Throttle, WRITE_SEQ';
   const prelude = `import { ${names} } from 'kcopyd'; const args = ${JSON.stringify(args)};`;
   const node = [process.execPath, '--input-type=module', '--eval', `${prelude}\n${script}`];
   const [program, ...rest] = [...(options.wrap ?? []), ...node] as [string, ...string[]];
