@@ -38,16 +38,18 @@ interface Request {
 }
 
 /** `KcopydClient.copy`. */
-export async function copy(client: Client, from: unknown, to: unknown, options: unknown): Promise<Outcome> {
-  return carryOut(client, readRequest(readRegions(from, to), options));
+export function copy(client: Client, from: unknown, to: unknown, options: unknown): Promise<Outcome> {
+  return carryOut(client, () => readRequest(readRegions(from, to), options));
 }
 
 /** `KcopydClient.zero`. */
-export async function zero(client: Client, to: unknown, options: unknown): Promise<Outcome> {
-  return carryOut(client, readRequest(readZeroRegions(to), options));
+export function zero(client: Client, to: unknown, options: unknown): Promise<Outcome> {
+  return carryOut(client, () => readRequest(readZeroRegions(to), options));
 }
 
-async function carryOut(client: Client, request: Request): Promise<Outcome> {
+/** The promise of this very function is the caller's, so that whoever waits for `unsettled` hears of its end after the caller. */
+async function carryOut(client: Client, read: () => Request): Promise<Outcome> {
+  const request = read();
   client.refuseIfClosed();
   refuseIfAborted(request);
   client.unsettled.add();

@@ -261,18 +261,24 @@ onEachEngine((engine) => {
       if (state === 'closing' || state === 'closed') closing = copier.close();
       if (state === 'closed') await closing;
 
-      const { notify, called } = completion();
+      const [copied, zeroed, prepared] = [completion(), completion(), completion()];
       const from = { device: source, count: 8 };
-      const copying = copier.copy(from, { device: other });
-      const submit = (): void => copier.submitCopy(from, [{ device: other, sector: 8 }], 0, notify, 'mine');
+      const at = (sector: number) => ({ device: other, sector, count: 8 });
+      const promised = [copier.copy(from, at(0)), copier.zero(at(8))];
+      const immediate = [
+        () => copier.submitCopy(from, [at(16)], 0, copied.notify, 'mine'),
+        () => copier.submitZero([at(24)], 0, zeroed.notify, 'mine'),
+        () => copier.prepareCallback(prepared.notify, 'mine')(0, 0),
+      ];
       if (closing) {
-        expect((await rejection(copying)).code).toBe('ERR_KCOPYD_CLOSED');
-        expect(thrown(submit).code).toBe('ERR_KCOPYD_CLOSED');
+        for (const promise of promised) expect((await rejection(promise)).code).toBe('ERR_KCOPYD_CLOSED');
+        for (const call of immediate) expect(thrown(call).code).toBe('ERR_KCOPYD_CLOSED');
       } else {
-        submit();
-        expect((await copying).sectors).toBe(8);
-        expect(await called).toEqual([0, 0, 'mine']);
+        for (const call of immediate) call();
+        for (const { sectors } of await Promise.all(promised)) expect(sectors).toBe(8);
+        for (const { called } of [copied, zeroed, prepared]) expect(await called).toEqual([0, 0, 'mine']);
       }
+      expect(await copier.delivered()).toBeUndefined();
       expect(copier.stats).toMatchObject({ engine: { kind: engine }, pages: { total: 64 } });
       expect(copier.unref()).toBe(copier);
       expect(copier.ref()).toBe(copier);
@@ -284,7 +290,9 @@ onEachEngine((engine) => {
       if (state === 'aborting') expect(ended).toMatchObject({ name: 'AbortError' });
       else if (state === 'copying' || state === 'closing') expect(ended).toMatchObject({ sectors: 512 });
       expect(copier.stats).toMatchObject({ pages: { total: 64, free: 64 } });
-      expect((await rejection(copier.copy(from, { device: other }))).code).toBe('ERR_KCOPYD_CLOSED');
+      for (const promise of [copier.copy(from, at(0)), copier.zero(at(0))])
+        expect((await rejection(promise)).code).toBe('ERR_KCOPYD_CLOSED');
+      expect(await copier.delivered()).toBeUndefined();
     });
 
     test.for(['open', 'in a job', 'closing', 'closed'] as const)(

@@ -1,6 +1,6 @@
 // P30: what callers hand in is read once, own properties only, checked before anything happens, and refused by name.
 import { readFile } from 'node:fs/promises';
-import { Device, type DeviceOptions, KcopydClient, type KcopydError, Throttle, type ThrottleLimits } from 'kcopyd';
+import { Device, type DeviceOptions, KcopydClient, type KcopydError, Throttle } from 'kcopyd';
 import { describe, expect } from 'vitest';
 import { expectFile, inOwnProcess, MIB, rejection, test, thrown } from './support/kcopyd.js';
 import { randomBytes } from './support/random.js';
@@ -361,7 +361,8 @@ describe('Throttle', () => {
         expect(refusal({ percent: number })).toMatch(`${TYPE} limits.percent`);
     }
     throttle.set({});
-    throttle.set({ percent: 1, bytesPerSecond: undefined, iops: 2 ** 53 - 1 } as ThrottleLimits);
+    const limits: object = { percent: 1, bytesPerSecond: undefined, iops: 2 ** 53 - 1 };
+    throttle.set(limits);
   });
 
   test('a Throttle is made and changed where the native part does not run', async () => {
