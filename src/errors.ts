@@ -111,7 +111,10 @@ export function fromNative(error: NativeError, known: { path?: string; destinati
     path,
     destination: error.destination ?? known.destination,
   };
-  if (error.code !== '') return new KcopydError(error.code, error.message, details);
+  if (error.code !== '') {
+    const where = path === undefined || error.message.includes(path) ? '' : ` (${path})`;
+    return new KcopydError(error.code, error.message + where, details);
+  }
   const advice = error.message === '' ? '' : `: ${error.message}`;
   return new KcopydError(errnoName(error.errno), systemMessage(error.errno, error.syscall, path) + advice, details);
 }

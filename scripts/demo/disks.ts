@@ -133,7 +133,12 @@ async function fileDisks(workshop: Workshop, file: string, _image: Image): Promi
   // Root may write it all the same; then the demo is on files because loop devices are not allowed, and a directory is refused.
   const isRoot = process.geteuid?.() === 0;
   const refused = isRoot
-    ? { path: workshop.directory, name: workshop.directory, code: 'EISDIR', why: 'one destination is a directory' }
+    ? {
+        path: workshop.directory,
+        name: workshop.directory,
+        code: 'ERR_KCOPYD_UNSUPPORTED_DEVICE',
+        why: 'one destination is a directory',
+      }
     : { path, name: path, code: 'EACCES', why: 'one destination may not be written' };
   if (!isRoot) await chmod(path, 0o444);
   return { source: { path: file, name: file }, copies, refused };
