@@ -28,8 +28,10 @@ impl Piece {
 #[derive(Default)]
 pub(super) struct Pieces {
     slab: Slab<Piece>,
+    /// Their next chain writes from their pages, which are free after that: they go first.
     writes_waiting_for_room: VecDeque<Key>,
-    reads_waiting_for_room: VecDeque<Key>,
+    /// They have to read; or they hold no pages, being pieces of zeroes, and wait for their turn like a read (P4, P20).
+    others_waiting_for_room: VecDeque<Key>,
     /// Pieces with a failure that may have been a neighbour's: each is tried once more, one at a time (`Company::None`).
     waiting_to_be_alone: VecDeque<Key>,
     alone: Option<Key>,
@@ -59,12 +61,12 @@ impl Pieces {
         self.queue_of(key).push_back(key);
     }
 
-    /// The piece whose chain goes out next: one in doubt, if no other is out; a write before a read.
+    /// The piece whose chain goes out next: one in doubt, if no other is out; one that frees its pages before the others.
     pub(super) fn next_with_room(&mut self) -> Option<(Key, &mut Piece)> {
         loop {
             let in_doubt = if self.alone.is_none() { self.waiting_to_be_alone.pop_front() } else { None };
             let writes = in_doubt.or_else(|| self.writes_waiting_for_room.pop_front());
-            let key = writes.or_else(|| self.reads_waiting_for_room.pop_front())?;
+            let key = writes.or_else(|| self.others_waiting_for_room.pop_front())?;
             // A piece that was withdrawn left its key behind.
             let Some(piece) = self.slab.get_mut(key) else { continue };
             if piece.in_doubt {
@@ -72,6 +74,17 @@ impl Pieces {
             }
             return Some((key, self.slab.expect(key)));
         }
+    }
+
+    /// Whether a piece waits that would not free pages. What was withdrawn since it came is forgotten.
+    pub(super) fn one_waits_to_begin(&mut self) -> bool {
+        while let Some(&key) = self.others_waiting_for_room.front() {
+            if self.slab.get_mut(key).is_some() {
+                return true;
+            }
+            self.others_waiting_for_room.pop_front();
+        }
+        false
     }
 
     /// The engine had no room for a piece's chain: it stays the first of its queue.
@@ -100,10 +113,10 @@ impl Pieces {
 
     fn queue_of(&mut self, key: Key) -> &mut VecDeque<Key> {
         let piece = self.slab.expect(key);
-        match (piece.in_doubt, piece.sub_job.is_reading()) {
+        match (piece.in_doubt, piece.sub_job.frees_pages()) {
             (true, _) => &mut self.waiting_to_be_alone,
-            (false, true) => &mut self.reads_waiting_for_room,
-            (false, false) => &mut self.writes_waiting_for_room,
+            (false, true) => &mut self.writes_waiting_for_room,
+            (false, false) => &mut self.others_waiting_for_room,
         }
     }
 }

@@ -2,8 +2,8 @@
 //! be taken: "what is everything waiting for?" is four lists. It refuses to know time, devices and threads.
 //!
 //! One turn, driven by the client: completions are settled first, then pages are given, then chains are handed out, writes
-//! before reads. That order is the algorithm: what completes frees the pages that the next piece takes in the same turn, and
-//! writes free pages sooner than reads, so that the smallest pool moves any mix of jobs (P20).
+//! from pages before all others. That order is the algorithm: what completes frees the pages that the next piece takes in the
+//! same turn, and such writes free pages sooner than anything else, so that the smallest pool moves any mix of jobs (P20).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -112,7 +112,9 @@ impl Scheduler {
 
     /// Stops every job.
     pub fn abort_all(&mut self) {
-        let tokens: Vec<u64> = self.tickets.keys().copied().collect();
+        let mut tokens: Vec<u64> = self.tickets.keys().copied().collect();
+        // A map has no order of its own, and nothing here may depend on chance.
+        tokens.sort_unstable();
         tokens.into_iter().for_each(|token| self.abort(token));
     }
 
@@ -204,6 +206,10 @@ impl Scheduler {
         let throttle = self.throttle.clone();
         let mut throttle = throttle.as_ref().map(SharedThrottle::lock);
         while let Some(&key) = self.waiting_for_pages.front() {
+            if throttle.is_some() && self.pieces.one_waits_to_begin() {
+                // Its requests are charged when its chain goes out; whether another may begin is seen after that.
+                return;
+            }
             let Some(piece_bytes) = self.next_piece(key, throttle.as_deref()) else {
                 self.leave_queue_for_pages();
                 continue;

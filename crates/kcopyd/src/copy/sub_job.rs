@@ -107,6 +107,12 @@ impl SubJob {
         self.read.as_ref().is_some_and(|read| read.next().is_some())
     }
 
+    /// Whether what it wants next is to write from its pages, which are free after that.
+    #[must_use]
+    pub fn frees_pages(&self) -> bool {
+        self.has_pages() && !self.is_reading()
+    }
+
     /// Whether its next chain is to be the only one of its kind in flight; see `Company`.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {

@@ -531,3 +531,15 @@ fn a_slow_destination_holds_back_only_its_own_job() {
     calendar.run();
     assert_eq!(calendar.outcomes.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [2, 1]);
 }
+
+#[test]
+fn jobs_that_are_aborted_together_end_in_the_order_of_their_tokens() {
+    let (source, to) = (block(1, 1 << 20), block(2, 1 << 20));
+    let mut calendar = Calendar::new(8, 8, SimulatedOptions::default());
+    for token in 0..50 {
+        calendar.submit(token, Some(&at(&source, 0).count(8)), &[at(&to, token * 8)], plain());
+    }
+    calendar.scheduler.abort_all();
+    calendar.run();
+    assert_eq!(calendar.outcomes.iter().map(|(token, _)| *token).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+}

@@ -112,3 +112,18 @@ fn p23_a_throttled_client_delivers_completions_at_once_and_aborts_at_once() {
     calendar.run();
     assert!(calendar.now() < Duration::from_secs(3), "the abort took until {:?}", calendar.now());
 }
+
+#[test]
+fn p22_requests_per_second_hold_for_many_jobs_at_once() {
+    let limits = ThrottleLimits { requests_per_second: Some(100), ..ThrottleLimits::default() };
+    let mut calendar = Calendar::throttled(4096, 8, steady(50_000), Some(shared(limits)));
+    let (source, to) = (block(1, 1 << 20), block(2, 1 << 20));
+    (0..2000).for_each(|token| {
+        calendar.submit(token, Some(&at(&source, token * 8).count(8)), &[at(&to, token * 8)], plain());
+    });
+    while calendar.now() < Duration::from_secs(10) && calendar.turn() {}
+    let requests = calendar.engine.started();
+    assert!((950..=1050).contains(&requests), "100 requests/s came to {requests} in ten seconds");
+    calendar.scheduler.abort_all();
+    calendar.run();
+}

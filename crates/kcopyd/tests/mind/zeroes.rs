@@ -66,3 +66,26 @@ fn p27_an_abort_of_zeroing_settles_with_the_ranges_in_flight() {
     assert_eq!(calendar.engine.started(), started);
     assert_eq!(calendar.outcome(1).ending, Ending::Aborted);
 }
+
+#[test]
+fn p20_a_copy_is_not_overtaken_by_zeroes_that_come_later_and_fill_the_engine() {
+    let (source, to) = (block(1, 4096), block(2, 4096));
+    let disks: Vec<_> = (0..32).map(|index| block(10 + index, 1 << 20)).collect();
+    let mut calendar = Calendar::new(64, PIECE, SimulatedOptions { steps_max: 64, ..SimulatedOptions::default() });
+    let wipe = |calendar: &mut Calendar, token: u64| {
+        let wiped: Vec<At> = disks.iter().map(|disk| at(disk, token).count(1)).collect();
+        calendar.submit(token, None, &wiped, plain());
+    };
+    (0..4).for_each(|token| wipe(&mut calendar, token));
+    calendar.turn();
+    calendar.submit(1000, Some(&at(&source, 0).count(8)), &[at(&to, 0)], plain());
+    for token in 4.. {
+        if calendar.outcomes.iter().any(|(token, _)| *token == 1000) {
+            break;
+        }
+        assert!(token < 200, "{token} jobs were begun before the copy");
+        wipe(&mut calendar, token);
+        calendar.turn();
+    }
+    calendar.run();
+}
