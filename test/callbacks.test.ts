@@ -19,7 +19,7 @@ onEachEngine((engine) => {
     readonly submit: (notify: () => void) => void;
     readonly to: Device;
   }
-  const withJobs = test.extend<{ made: Made }>({
+  const testJobs = test.extend<{ made: Made }>({
     made: async ({ workshop, client, device }, use) => {
       const from = await device(await workshop.file({ bytes: MIB, seed: 'source' }));
       const to = await device(await workshop.file({ bytes: MIB }), { access: 'write' });
@@ -31,7 +31,7 @@ onEachEngine((engine) => {
     },
   });
 
-  withJobs('P2 a prepared callback is never called from inside, and hands on what it was given', async ({ made }) => {
+  testJobs('P2 a prepared callback is never called from inside, and hands on what it was given', async ({ made }) => {
     const { copier } = made;
     for (const [readErr, writeErr] of [
       [0, 0],
@@ -55,7 +55,7 @@ onEachEngine((engine) => {
     expect(await called).toEqual([0, 0, undefined]);
   });
 
-  withJobs('P1 a prepared callback may be called once', async ({ made: { copier } }) => {
+  testJobs('P1 a prepared callback may be called once', async ({ made: { copier } }) => {
     const calls: number[] = [];
     const finish = copier.prepareCallback((readErr) => calls.push(readErr));
     finish(1, 0);
@@ -67,7 +67,7 @@ onEachEngine((engine) => {
     expect(calls).toEqual([1]);
   });
 
-  withJobs('P2 prepared callbacks and completions never overlap, and come first in, first out', async ({ made }) => {
+  testJobs('P2 prepared callbacks and completions never overlap, and come first in, first out', async ({ made }) => {
     const { copier, submit } = made;
     const order: string[] = [];
     let inside = 0;
@@ -93,7 +93,7 @@ onEachEngine((engine) => {
     expect(order).toEqual(['first', 'second', 'third', 'fourth']);
   });
 
-  withJobs('delivered: what was due has been delivered, and nothing else is waited for', async ({ made }) => {
+  testJobs('delivered: what was due has been delivered, and nothing else is waited for', async ({ made }) => {
     const { copier, submit } = made;
     let count = 0;
     for (let job = 0; job < 3000; job++) submit(() => count++);
@@ -106,7 +106,7 @@ onEachEngine((engine) => {
     await copier.delivered();
   });
 
-  withJobs(
+  testJobs(
     'delivered also comes to an end while callbacks submit the next jobs',
     async ({ made: { copier, submit } }) => {
       let [count, isOver] = [0, false];
@@ -134,7 +134,7 @@ onEachEngine((engine) => {
     await called;
   });
 
-  withJobs('P24 close waits for a prepared callback that was called, and for none that was not', async ({ made }) => {
+  testJobs('P24 close waits for a prepared callback that was called, and for none that was not', async ({ made }) => {
     const { copier } = made;
     const order: string[] = [];
     copier.prepareCallback(() => expect.unreachable('it was never called'));
@@ -150,7 +150,7 @@ onEachEngine((engine) => {
     expect(thrown(() => copier.prepareCallback(() => {})).code).toBe('ERR_KCOPYD_CLOSED');
   });
 
-  withJobs('a prepared callback may close the client', async ({ made: { copier, submit } }) => {
+  testJobs('a prepared callback may close the client', async ({ made: { copier, submit } }) => {
     const { notify, called } = completion();
     const closing = new Promise<Promise<void>>((resolve) => {
       copier.prepareCallback(() => {
@@ -162,7 +162,7 @@ onEachEngine((engine) => {
     expect((await called)[2]).toBe('copied');
   });
 
-  withJobs('a callback runs in the asynchronous context of whoever prepared it', async ({ made: { copier } }) => {
+  testJobs('a callback runs in the asynchronous context of whoever prepared it', async ({ made: { copier } }) => {
     const storage = new AsyncLocalStorage<string>();
     const seen: unknown[] = [];
     const finish = storage.run('preparer', () => copier.prepareCallback(() => seen.push(storage.getStore())));
@@ -210,7 +210,7 @@ onEachEngine((engine) => {
     expect(await inOwnProcess(script, { engine })).toEqual({ code: 0, signal: null, stdout: '0 7 mine\n', stderr: '' });
   });
 
-  withJobs('P14 flags are or-ed', async ({ made, workshop, device }) => {
+  testJobs('P14 flags are or-ed', async ({ made, workshop, device }) => {
     const source = await device(await workshop.file({ bytes: MIB, seed: 'or-ed' }));
     const { notify, called } = completion();
     const [from, to] = [{ device: source }, [{ device: made.to }]];

@@ -1,7 +1,7 @@
 // Files that fail on demand: nbdkit with a fault filter, shown as one file by nbdfuse. A loop device on such a file is a block
 // device that fails the same way. The faults are the ones tried out in docs/TESTING.md; which test uses which, it does not know.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { output, runSync } from './command.js';
@@ -27,7 +27,9 @@ export type Fault =
   /** Every write is ENOSPC; reads give zeros. */
   | { readonly kind: 'full'; readonly bytes: number }
   /** Each request takes so long. */
-  | { readonly kind: 'slow'; readonly file: string; readonly readMs?: number; readonly writeMs?: number };
+  | { readonly kind: 'slow'; readonly file: string; readonly readMs?: number; readonly writeMs?: number }
+  /** Nothing fails; each write takes so long, and `writes` tells which there were. */
+  | { readonly kind: 'logged'; readonly file: string; readonly writeMs: number };
 
 const READY_MS = 10_000;
 
@@ -86,6 +88,14 @@ export class FaultyFile {
   /** From now on requests never complete, until `resume`. */
   stick(): void {
     this.#server.kill('SIGSTOP');
+  }
+
+  /** Of a logged file: where each write began and how long it was, in bytes, in the order in which they were begun. */
+  writes(): ByteRange[] {
+    const log = readFileSync(join(this.#directory, 'log'), 'utf8');
+    return [...log.matchAll(/ Write id=\d+ offset=(\S+) count=(\S+) /g)].map(([, offset, length]) => {
+      return { offset: Number(offset), length: Number(length) };
+    });
   }
 
   /** Ends `stick`. */
@@ -162,6 +172,10 @@ function nbdkitArguments(directory: string, fault: Fault): string[] {
     case 'slow': {
       const { readMs = 0, writeMs = 0 } = fault;
       return ['--filter=delay', 'file', fault.file, `delay-read=${readMs}ms`, `delay-write=${writeMs}ms`];
+    }
+    case 'logged': {
+      const options = [`delay-write=${fault.writeMs}ms`, `logfile=${join(directory, 'log')}`];
+      return ['--filter=log', '--filter=delay', 'file', fault.file, ...options];
     }
   }
 }
