@@ -41,7 +41,7 @@ const COPY_FOR_EVER = `
 const LEFT = `
   import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
   const quietly = (look) => { try { return look(); } catch { return ''; } };
-  function left() {
+  function look() {
     const names = readdirSync('/proc/self/task').map((id) => quietly(() => readFileSync('/proc/self/task/' + id + '/comm', 'utf8')));
     const links = readdirSync('/proc/self/fd').map((fd) => quietly(() => readlinkSync('/proc/self/fd/' + fd)));
     const ours = [args.source, args.destination, 'anon_inode:[io_uring]'];
@@ -49,7 +49,10 @@ const LEFT = `
       threads: names.filter((name) => name.startsWith('kcopyd')).length,
       descriptors: links.filter((link) => ours.includes(link)).length,
     };
-  }`;
+  }
+  // Newer Nodes have rings of their own from the beginning.
+  const { descriptors: ofNode } = look();
+  const left = () => ({ threads: look().threads, descriptors: look().descriptors - ofNode });`;
 
 /** Runs a script in the middle of jobs. */
 function inTheMiddle(args: Paths, script: string, options: Parameters<typeof inOwnProcess>[2] = {}): Promise<Ended> {
@@ -97,8 +100,9 @@ onEachEngine((engine) => {
     ['unref() and nothing else to do', 'client.unref();', { code: 0, signal: null, stderr: '' }],
     ['process.reallyExit(), which runs nothing more', 'process.reallyExit(4);', { code: 4, signal: null, stderr: '' }],
   ] as const)('P25 in the middle of jobs: %s', async ([, script, expected], { workshop }) => {
-    const args = await paths(workshop, engine);
     for (let time = 0; time < TIMES; time++) {
+      // A new destination: what a process had in flight may hold the old one a moment longer than the process lives (P28).
+      const args = await paths(workshop, engine);
       const ended = await inTheMiddle(args, script);
       expect(ended, `time ${time}: ${ended.stderr}`).toMatchObject(expected);
       expect(ended.stderr).not.toMatch(/panicked|FATAL|Assertion/);
@@ -165,8 +169,9 @@ onEachEngine((engine) => {
   });
 
   test('P24 the end of a worker waits 5 s at most for a device that does not answer', async ({ workshop }) => {
-    const file = await workshop.file({ bytes: MIB, seed: 'source' });
-    const { path: source } = await workshop.faulty({ kind: 'slow', file, readMs: 15_000 });
+    // One read, so that the kernel keeps the process no longer than needed.
+    const file = await workshop.file({ bytes: 4096 });
+    const { path: source } = await workshop.faulty({ kind: 'slow', file, readMs: 9_000 });
     const args = { engine, source, destination: await workshop.file({ bytes: 0 }) };
     const stuck = `
       const client = await KcopydClient.create({ engine: args.engine });
@@ -229,13 +234,13 @@ onEachEngine((engine) => {
       import { promisify } from 'node:util';
       const inherited = new Set();
       const list = ['-l', '/proc/self/fd'];
-      const look = (listing) => {
+      const keep = (listing) => {
         for (const line of listing.split(/$/m)) if (/kcopyd|io_uring|eventfd/.test(line)) inherited.add(line);
       };
       const copied = client.copy({ device: args.own.source }, { device: args.own.destination });
       for (let time = 0; time < 20; time++) {
-        look(execFileSync('ls', list, { encoding: 'utf8' }));
-        look((await promisify(execFile)('ls', list)).stdout);
+        keep(execFileSync('ls', list, { encoding: 'utf8' }));
+        keep((await promisify(execFile)('ls', list)).stdout);
       }
       await copied;
       console.log(JSON.stringify([...inherited]));
