@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::job::Job;
 use super::slab::{Key, Slab};
-use super::sub_job::SubJob;
+use super::sub_job::{State, SubJob};
 
 /// A sub-job, and whose it is.
 pub(super) struct Piece {
@@ -39,11 +39,14 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// A piece begins by waiting for room.
+    /// A piece begins by waiting for room, or for its turn.
     pub(super) fn begin(&mut self, job: Key, sub_job: SubJob) {
         self.without_pages += u32::from(!sub_job.has_pages());
+        let state = sub_job.state();
         let key = self.slab.insert(Piece { job, sub_job, in_doubt: false });
-        self.wait_for_room(key);
+        if state == State::WaitingForSlot {
+            self.wait_for_room(key);
+        }
     }
 
     /// How many of them have no pages.

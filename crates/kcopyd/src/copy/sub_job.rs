@@ -68,7 +68,8 @@ impl SubJob {
     /// A piece of a job, with the memory for it unless it is a piece of zeroes.
     #[must_use]
     pub fn new(job: &Job, offset_bytes: u64, length_bytes: u32, run: Option<PageRun>, write_bytes_max: u32) -> Self {
-        assert!(run.is_some() != job.is_zeroing(), "a copy needs memory, zeroes need none");
+        let run_is_needed = !job.is_zeroing();
+        assert!(run.is_some() == run_is_needed, "a copy needs memory, zeroes need none");
         let writes = job.destinations.iter().map(|destination| {
             let length = destination.padded(length_bytes);
             Transfer::new(length, alignment(&destination.extent, offset_bytes, length))
@@ -78,7 +79,8 @@ impl SubJob {
             length_bytes,
             run,
             write_bytes_max,
-            state: State::WaitingForSlot,
+            // What has nothing to read first has nothing to do before its turn (P15).
+            state: if run_is_needed || job.may_write(offset_bytes) { State::WaitingForSlot } else { State::WaitingForTurn },
             read: job.source.map(|source| Transfer::new(length_bytes, alignment(&source, offset_bytes, length_bytes))),
             writes: writes.collect(),
             unread: SmallVec::new(),

@@ -1,5 +1,11 @@
 //! Zeroes: offloaded first, written where that is refused, destination by destination.
 
+use std::time::Duration;
+
+use kcopyd::copy::chain::StepResult;
+use kcopyd::copy::throttle::{SharedThrottle, Throttle, ThrottleLimits};
+use kcopyd::engine::simulated::Latency;
+
 use super::*;
 
 #[test]
@@ -88,4 +94,32 @@ fn p20_a_copy_is_not_overtaken_by_zeroes_that_come_later_and_fill_the_engine() {
         calendar.turn();
     }
     calendar.run();
+}
+
+#[test]
+fn p15_sequential_zeroes_ascend_one_at_a_time() {
+    for refused in [0, 1, u64::MAX] {
+        let (first, second) = (block(1, 4000), block(2, 4000));
+        second.inject(Fault::on(Operation::Zero, Effect::Fail(EOPNOTSUPP)).after(refused));
+        // Pieces of 200 KiB, ten of them in the time that one takes.
+        let limits = ThrottleLimits { bytes_per_second: Some(4_096_000), ..ThrottleLimits::default() };
+        let latency = Latency { base_ns: 500_000_000, ..Latency::default() };
+        let options = SimulatedOptions { latency, ..SimulatedOptions::default() };
+        let throttle = SharedThrottle::new(Throttle::new(limits, Duration::ZERO));
+        let mut calendar = Calendar::throttled(8, PIECE, options, Some(throttle));
+        let to = [at(&first, 0).count(4000), at(&second, 0).count(4000)];
+        calendar.submit(1, None, &to, sequential());
+        calendar.run();
+        assert!(calendar.outcome(1).is_success());
+        let mut ended = [0, 0];
+        for event in calendar.engine.take_log() {
+            let (device, step) = (event.step.device.0 as usize, event.step);
+            match event.happened {
+                Happened::Started => assert_eq!(step.offset_bytes, ended[device], "the one before it has completed"),
+                Happened::Ended(StepResult::Done(moved)) => ended[device] += u64::from(moved),
+                Happened::Ended(_) => {}
+            }
+        }
+        assert_eq!(ended, [4000 * 512; 2]);
+    }
 }
