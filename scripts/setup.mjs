@@ -48,12 +48,16 @@ function fail(line) {
 
 /** Ends the process, with one line on what to install, if the project cannot be built here. */
 export function checkTools() {
+  checkNode();
+  checkRust('cargo');
+  checkRust('rustc');
+}
+
+function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   const newEnough = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
   if (!newEnough) fail(`Node.js ${process.version} is too old: install Node.js 20.19 or newer (https://nodejs.org)`);
   if (process.platform !== 'linux') fail(`the native part builds on Linux only, this is ${process.platform}`);
-  checkRust('cargo');
-  checkRust('rustc');
 }
 
 function checkRust(tool) {
@@ -78,10 +82,14 @@ export function installPackages() {
 /** Builds each part that is missing or older than its sources. */
 export function build(scripts = PARTS.map(({ script }) => script)) {
   for (const { script, from, made } of PARTS) {
-    if (!scripts.includes(script) || modified(made) > Math.max(...from.map(newest))) continue;
+    if (!scripts.includes(script) || isMade(made, from)) continue;
     step(`building ${made}${script === 'build:native' ? ' (cargo, some minutes the first time)' : ''}`);
     npm(['run', '--silent', script]);
   }
+}
+
+function isMade(made, from) {
+  return modified(made) > Math.max(...from.map(newest));
 }
 
 /** Installs what faulty devices are made with, where that needs no question; returns what is missing and why, for people. */
@@ -144,7 +152,10 @@ export function onPath(program) {
 
 /** Everything that the project needs to run. */
 export function setUp() {
-  checkTools();
+  // Before the packages, which take a while. What is built already needs no Rust.
+  const [native] = PARTS;
+  if (isMade(native.made, native.from)) checkNode();
+  else checkTools();
   installPackages();
   build();
 }

@@ -4,10 +4,12 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { installLaboratory, onPath, root, setUp, step } from './setup.mjs';
+import { checkTools, installLaboratory, onPath, root, setUp, step } from './setup.mjs';
 
 const REPORT = join(root, 'target', 'vitest.json');
 
+const chosen = process.argv.slice(2);
+if (chosen.length === 0) checkTools();
 setUp();
 const missing = installLaboratory();
 const { importTypeScript } = await import('./typescript.mjs');
@@ -15,7 +17,6 @@ const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
 for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
 
 const runs = [];
-const chosen = process.argv.slice(2);
 if (chosen.length === 0) {
   if (onPath('cargo-nextest')) {
     runs.push(await cargo('Rust', ['nextest', 'run', '--workspace', '--locked', '--no-fail-fast'], countNextest));

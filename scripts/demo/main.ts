@@ -87,7 +87,7 @@ async function copyToTooSmall(client: KcopydClient, { source, refused, copies }:
   if (!other) throw new Error('there are three copies');
   const before = client.stats.bytes;
   const error = await refusal(client, source, [other, refused]);
-  say(`refused: ${error?.code ?? 'it was not'}: ${error?.message ?? ''}`);
+  say(`refused: ${error ? `${error.message} [${error.code}]` : 'it was not'}`);
   checks.that(`it is refused with ${refused.code}`, error?.code === refused.code);
   checks.that('nothing was copied to the other one', client.stats.bytes === before);
 }

@@ -4,6 +4,7 @@ import { accessSync, constants, mkdtempSync, rmSync, statfsSync, truncateSync, w
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { output, run } from './command.js';
+import { FaultyFile } from './faulty.js';
 
 /** Whether something can be used here, and if not, why. */
 export type Facility = { readonly available: true } | { readonly available: false; readonly reason: string };
@@ -13,6 +14,10 @@ const TMPFS_MAGIC = 0x01021994;
 
 function missing(reason: string): Facility {
   return { available: false, reason };
+}
+
+function oneLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s+/g, ' ');
 }
 
 function once(look: () => Promise<Facility>): () => Promise<Facility> {
@@ -43,7 +48,7 @@ export const hasLoop: () => Promise<Facility> = once(async () => {
     await output('losetup', ['--detach', device]);
     return AVAILABLE;
   } catch (error) {
-    return missing(`no loop devices: ${(error as Error).message.trim()}`);
+    return missing(`no loop devices: ${oneLine(error)}`);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -59,7 +64,7 @@ export const hasMount: () => Promise<Facility> = once(async () => {
     await output('umount', [directory]);
     return AVAILABLE;
   } catch (error) {
-    return missing(`no mounts: ${(error as Error).message.trim()}`);
+    return missing(`no mounts: ${oneLine(error)}`);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -75,7 +80,18 @@ export const hasNbd: () => Promise<Facility> = once(async () => {
     return missing('no faulty devices: /dev/fuse is not there, or not ours to open');
   }
   const { code } = await run('nbdkit', ['--dump-plugin', 'eval']);
-  return code === 0 ? AVAILABLE : missing('no faulty devices: nbdkit has no eval plugin');
+  if (code !== 0) return missing('no faulty devices: nbdkit has no eval plugin');
+  const directory = mkdtempSync(join(fastDirectory(), 'kcopyd-probe-'));
+  try {
+    // A container may have /dev/fuse and yet not be allowed to mount with it.
+    const faulty = await FaultyFile.start(directory, { kind: 'full', bytes: 1 << 20 });
+    await faulty.stop();
+    return AVAILABLE;
+  } catch (error) {
+    return missing(`no faulty devices: ${oneLine(error)}`);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 /** Whether ext4 images can be made and checked. */
