@@ -16,7 +16,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Its chain is home: does it leave a failure to be looked into?
+    /// A step of its chain is home: does it leave a failure to be looked into?
     pub(super) fn count_doubt(&mut self, job: &mut Job) {
         let in_doubt = self.sub_job.is_in_doubt();
         job.pieces_in_doubt = job.pieces_in_doubt + u32::from(in_doubt) - u32::from(self.in_doubt);

@@ -270,14 +270,14 @@ impl Scheduler {
         piece.sub_job.settle(completion.step, completion.result, job);
         let stops_now = job.is_stopping() && !stopping_before;
         let state = piece.sub_job.state();
+        // What a failure means for other pieces does not wait for the rest of this chain (P13).
+        piece.count_doubt(job);
         if state == State::InFlight {
-            // What a failure means for other pieces does not wait for the rest of this chain.
             if stops_now {
                 self.withdraw_waiting_pieces(job_key);
             }
             return ChainIs::Out;
         }
-        piece.count_doubt(job);
         let over = state == State::Complete || (job.is_stopping() && piece.sub_job.can_be_withdrawn());
         self.pieces.is_home(key);
         if over {

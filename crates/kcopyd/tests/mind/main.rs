@@ -375,6 +375,19 @@ fn p13_no_new_sub_job_begins_while_a_failure_is_looked_into() {
 }
 
 #[test]
+fn p13_a_failure_is_known_before_the_rest_of_its_chain_is_home() {
+    for seed in 0..20 {
+        let (source, bad, slow) = (block(1, 1 << 20), block(2, 1 << 20), block(3, 1 << 20));
+        bad.inject(failing(Operation::Write, EIO, 0));
+        slow.inject(Fault::on(Operation::Write, Effect::Delay(1_000_000_000)).at_sectors(0..1));
+        let (outcome, calendar) = run_one(4096, seed, Some(&at(&source, 0)), &[at(&bad, 0), at(&slow, 0)], plain());
+        assert_eq!((outcome.write_errors, outcome.destinations[1].prefix_bytes >= PIECE * 512), (1, true));
+        let pieces = calendar.scheduler.counts().sub_jobs;
+        assert!(pieces < 1000, "seed {seed}: {pieces} pieces were begun while the slow destination took a second");
+    }
+}
+
+#[test]
 fn p18_a_failed_flush_lists_the_whole_region_of_that_destination_only() {
     let (source, bad, good) = (block(1, 200), block(2, 200), block(3, 200));
     bad.inject(Fault::on(Operation::Flush, Effect::Fail(EIO)));
