@@ -12,7 +12,8 @@ type Values<S extends Shape> = { -readonly [K in keyof S]?: ReturnType<S[K]> };
 
 /** Reads an object of optional properties. A property that is undefined is absent; so is the whole object. */
 export function readObject<S extends Shape>(value: unknown, name: string, shape: S): Values<S> {
-  const values: Record<string, unknown> = {};
+  // Without a prototype: what somebody has put on Object.prototype is no option of this caller's.
+  const values: Record<string, unknown> = Object.create(null);
   if (value === undefined) return values as Values<S>;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(name, 'an object', value);
   for (const key of Object.getOwnPropertyNames(value)) {

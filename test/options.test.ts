@@ -11,6 +11,15 @@ const RANGE = 'ERR_OUT_OF_RANGE';
 /** Calls as JavaScript can, whatever the types say. */
 type Anything = (...args: unknown[]) => Promise<unknown>;
 
+function polluted<T>(properties: Record<string, unknown>, call: () => T): T {
+  Object.assign(Object.prototype, properties);
+  try {
+    return call();
+  } finally {
+    for (const key of Object.keys(properties)) Reflect.deleteProperty(Object.prototype, key);
+  }
+}
+
 function said({ code, message }: KcopydError): string {
   return `${code} ${message}`;
 }
@@ -214,6 +223,21 @@ describe('copy', () => {
       'options.ignoreErrors',
     ];
     expect(Object.fromEntries(reads)).toEqual(Object.fromEntries(once.map((key) => [key, 1])));
+  });
+
+  test('P30 what is put on Object.prototype is no option', async ({ workshop, client }) => {
+    const path = await workshop.file({ bytes: 64 * 1024, seed: 'source' });
+    const to = await workshop.file({ bytes: 64 * 1024, seed: 'before' });
+    const copier = await client();
+    // Only while the call reads its arguments, which it does before it returns.
+    const copied = polluted({ sector: 8, count: 16, flush: 'neither true nor false' }, () =>
+      copier.copy({ device: path }, { device: to }, {}),
+    );
+    expect(await copied).toMatchObject({ sectors: 128 });
+    await expectFile(to, randomBytes('source', 64 * 1024));
+    const missing = workshop.path();
+    const opened = polluted({ create: true, access: 'write' }, () => Device.open(missing));
+    expect(await rejection(opened)).toMatchObject({ code: 'ENOENT' });
   });
 
   test('P30 inherited properties do not count', async ({ workshop, client }) => {
