@@ -23,12 +23,7 @@ export interface Asked {
 }
 
 const SECTOR_BYTES = 512;
-const USAGE_CODES = new Set([
-  'ERR_OUT_OF_RANGE',
-  'ERR_INVALID_ARG_TYPE',
-  'ERR_INVALID_ARG_VALUE',
-  'ERR_KCOPYD_NOT_IMPLEMENTED',
-]);
+const USAGE_CODES = new Set(['ERR_OUT_OF_RANGE', 'ERR_INVALID_ARG_TYPE', 'ERR_INVALID_ARG_VALUE']);
 
 /** The exit code of a refusal: whether it is the arguments or the world. */
 export function exitCodeOf(error: KcopydError): number {

@@ -3,13 +3,15 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { Device, KcopydError } from 'kcopyd';
 import { expect } from 'vitest';
 import { run } from './support/command.js';
-import { expectBytes, MIB, onEachEngine, rejection, SECTOR, test } from './support/kcopyd.js';
+import { expectBytes, inOwnProcess, MIB, onEachEngine, rejection, SECTOR, test } from './support/kcopyd.js';
 import { programs } from './support/machine.js';
 import { randomBytes } from './support/random.js';
 
+const REFUSE = fileURLToPath(new URL('support/refuse.py', import.meta.url));
 const O_APPEND = 0o2000;
 const O_DIRECT = 0o40000;
 
@@ -147,6 +149,45 @@ onEachEngine((engine) => {
     expect(mapping).toMatch(new RegExp(`^Rss: +${pages * 4} kB$`, 'm'));
     await copier.close();
     expect(pool()).toEqual([]);
+  });
+
+  test('P31 the pool is zeroed when the client closes', async ({ workshop, skip }) => {
+    const python = programs('python3');
+    if (!python.available) skip(python.reason);
+    const pages = 3333;
+    const script = `
+      import { readFileSync } from 'node:fs';
+      import { open } from 'node:fs/promises';
+      const client = await KcopydClient.create({ engine: args.engine, pages: args.pages });
+      await client.copy({ device: args.source }, { device: args.destination });
+      const place = () => {
+        const maps = readFileSync('/proc/self/maps', 'utf8').matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm);
+        const bounds = [...maps].map(([, first, end]) => [parseInt(first, 16), parseInt(end, 16)]);
+        return bounds.find(([first, end]) => end - first === args.pages * 4096)[0];
+      };
+      const memory = await open('/proc/self/mem');
+      const used = async (at) => {
+        const { buffer } = await memory.read(Buffer.alloc(args.pages * 4096), 0, args.pages * 4096, at);
+        return buffer.reduce((count, byte) => count + (byte === 0 ? 0 : 1), 0);
+      };
+      const at = place();
+      const before = await used(at);
+      await client.close();
+      console.log(JSON.stringify({ before, same: place() === at, after: await used(at) }));`;
+    const args = {
+      engine,
+      pages,
+      source: await workshop.file({ bytes: 8 * MIB, seed: 'secret' }),
+      destination: await workshop.file({ bytes: 0 }),
+    };
+    // The unmapping of what has the pool's size is answered with success and not carried out, so that one can look.
+    const munmap = process.arch === 'arm64' ? 215 : 11;
+    const wrap = ['python3', REFUSE, 'OK', `${munmap}:1=${pages * 4096}`];
+    const ended = await inOwnProcess(script, args, { wrap });
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    const { before, same, after } = JSON.parse(ended.stdout) as { before: number; same: boolean; after: number };
+    expect(before).toBeGreaterThan(MIB / 2);
+    expect({ same, after }).toEqual({ same: true, after: 0 });
   });
 
   test('P33 what was opened for a job is closed before it settles: success, failure, refusal and abort', async ({
