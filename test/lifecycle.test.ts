@@ -134,6 +134,8 @@ onEachEngine((engine) => {
         const copied = client.copy({ device: from }, { device: to });
         await once(worker, 'message');
         await worker.terminate();
+        // What the worker held is free.
+        await (await Device.open(args.destination, { access: 'write' })).close();
         await copied;
       }
       await Promise.all([client.close(), from.close(), to.close()]);

@@ -13,7 +13,7 @@ use kcopyd::error::{Error, ErrorKind};
 use napi::bindgen_prelude::{PromiseRaw, ToNapiValue};
 use napi::{Env, Task, check_status, sys};
 
-use crate::data::NativeError;
+use crate::data::{NativeError, guarded};
 use crate::doorbell::{Doorbell, Hold};
 use crate::teardown::Resident;
 
@@ -144,9 +144,12 @@ impl Task for CloseTask {
 
     fn compute(&mut self) -> napi::Result<Self::Output> {
         let device = self.0.take();
-        let is_last = device.is_none_or(|device| Arc::into_inner(device).is_some());
-        let held = || Error::new(ErrorKind::Internal, "the device is still held by a client that said it had let it go");
-        Ok(if is_last { Ok(()) } else { Err(held()) })
+        Ok(guarded(|| {
+            if device.is_none_or(|device| Arc::into_inner(device).is_some()) {
+                return Ok(());
+            }
+            Err(Error::new(ErrorKind::Internal, "the device is still held by a client that said it had let it go"))
+        }))
     }
 
     fn resolve(&mut self, _env: Env, output: Self::Output) -> napi::Result<Self::JsValue> {

@@ -70,6 +70,8 @@ impl Resident {
             drop(unsafe { Arc::from_raw(argument.cast_const().cast::<Resident>()) });
             return Err(napi::Error::new(status.into(), "no cleanup hook could be added"));
         }
+        // Another environment may have ended on this thread before.
+        DEADLINE.set(None);
         ALIVE.with_borrow_mut(|alive| alive.push(Arc::clone(&resident)));
         Ok(resident)
     }

@@ -216,11 +216,13 @@ impl<'post> Desk<'post> {
 
     /// The end after a panic: no new request, those in flight are drained by dropping the engine, and then every job fails.
     fn break_down(self) {
-        let Desk { post, engine, mut scheduler, mut commands, mut finished, arriving, .. } = self;
+        let Desk { post, engine, attachments, mut scheduler, mut commands, mut finished, arriving, .. } = self;
         post.mark_broken();
         if catch_unwind(AssertUnwindSafe(|| drop(engine))).is_err() {
             eprintln!("kcopyd: an engine could not be shut down after a panic; its memory is left alone");
         }
+        // Whoever closes a device after this must find it free.
+        drop(attachments);
         while let Some(ended) = scheduler.take_outcome() {
             finished.push(Finished { token: ended.token, outcome: ended.outcome });
         }
