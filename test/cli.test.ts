@@ -328,6 +328,12 @@ describe('abort', () => {
 });
 
 describe('info', () => {
+  test('a path that is no device is told with its path', async () => {
+    const { code, stderr } = await kcopyd('info', '/dev/null');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^kcopyd: is a character device.*\(\/dev\/null\)$/m);
+  });
+
   test('tells size, blocks, direct I/O, use and engine', async ({ workshop }) => {
     const loop = await workshop.loop({ bytes: 16 * MIB, sectorSize: 4096 });
     const { code, stdout } = await kcopyd('info', loop.path);

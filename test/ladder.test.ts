@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { ClientStats, Support } from 'kcopyd';
 import { describe, expect } from 'vitest';
+import { run } from './support/command.js';
 import { expectFile, inOwnProcess, MIB, test } from './support/kcopyd.js';
 import { hasMount, programs } from './support/machine.js';
 import { randomBytes } from './support/random.js';
@@ -59,7 +60,10 @@ describe('P26 seccomp refuses io_uring', () => {
   ] as const)('P26 seccomp answers %s to system call %i: threads', async ([errno, call, words], { workshop, skip }) => {
     const python = programs('python3');
     if (!python.available) skip(python.reason);
-    expectThreads(await copied(workshop, ['python3', REFUSE, errno, String(call)]), words);
+    const wrap = ['python3', REFUSE, errno, String(call)];
+    const idle = await run('python3', [...wrap.slice(1), process.execPath, '--eval', 'setTimeout(() => {}, 1)']);
+    if (idle.signal === 'SIGABRT') skip(`Node ${process.version} itself aborts there: ${idle.stderr.trim()}`);
+    expectThreads(await copied(workshop, wrap), words);
   });
 });
 
@@ -85,7 +89,7 @@ test('P26 without memory that may be locked: io_uring, with buffers that are not
   if (!tools.available) skip(tools.reason);
   // What is locked is counted for each user: so it is one that nobody is, who may still open the test's files.
   const only = ['--bounding-set', '--inh-caps', '--ambient-caps'].map((caps) => `${caps}=-all,+dac_override`);
-  const wrap = ['prlimit', '--memlock=98304', 'setpriv', '--reuid=64321', '--clear-groups', ...only];
+  const wrap = ['prlimit', '--memlock=262144', 'setpriv', '--reuid=64321', '--clear-groups', ...only];
   const { engine, support, named } = await copied(workshop, wrap);
   if (support.engine === 'threads') skip(`no io_uring here: ${support.reason}`);
   expect([engine.kind, named, engine.registeredBuffers]).toEqual(['io_uring', 'io_uring', false]);
@@ -100,13 +104,15 @@ describe('P26 a kernel that does not know the newest setup flags', () => {
   ] as const)('P26 EINVAL %i times: the flags of Linux %s', async ([times, release], { workshop, skip }) => {
     const strace = programs('strace');
     if (!strace.available) skip(strace.reason);
-    // Counted for each thread: a client's makes its ring, and the main thread support()'s.
+    // Counted for each thread. A client's makes its ring and no other; where support() makes one, the event loop of newer
+    // Nodes has made its own before, so how far down that gets is Node's business.
     const inject = `inject=io_uring_setup:error=EINVAL:when=1..${times}`;
     const wrap = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=io_uring_setup', '-e', inject];
     const { engine, support, named } = await copied(workshop, wrap);
     if (support.engine === 'threads' && /seccomp/.test(support.reason)) skip(`no io_uring here: ${support.reason}`);
     expect([engine.kind, support.engine, named]).toEqual(['io_uring', 'io_uring', 'io_uring']);
-    for (const { reason } of [engine, support]) expect(reason).toContain(`with the setup flags of Linux ${release}`);
+    expect(engine.reason).toContain(`with the setup flags of Linux ${release}`);
+    expect(support.reason).toContain('with the setup flags of Linux');
   });
 
   test('P26 EINVAL to every one of them: threads', async ({ workshop, skip }) => {
