@@ -287,7 +287,6 @@ impl Job {
             matches!(destination.flush, FlushState::Wanted { .. })
                 && self.course != Course::Aborted
                 && self.write_errors & 1 << index == 0
-                && self.length_bytes > 0
         };
         self.destinations.iter().enumerate().filter(wanted).map(|(index, destination)| (index, &destination.extent))
     }
@@ -318,14 +317,16 @@ impl Job {
     pub fn into_outcome(self) -> Outcome {
         assert!(self.pieces_are_over(), "a job with a piece under way has no outcome");
         let cut_off = self.cursor_bytes;
-        let outcome_of = |destination: &Destination| {
+        let outcome_of = |(index, destination): (usize, &Destination)| {
             let prefix_bytes = destination.first_gap.min(cut_off);
-            let unflushed = matches!(destination.flush, FlushState::Wanted { .. }) && self.length_bytes > 0;
-            let complete = prefix_bytes == self.length_bytes && !unflushed;
+            // A flush of no bytes can fail too, and then no byte is missing.
+            let failed = self.write_errors & 1 << index != 0;
+            let unflushed = matches!(destination.flush, FlushState::Wanted { .. });
+            let complete = prefix_bytes == self.length_bytes && !unflushed && !failed;
             let state = if complete { DestinationState::Complete } else { DestinationState::Incomplete };
             DestinationOutcome { prefix_bytes, state }
         };
-        let destinations: Vec<_> = self.destinations.iter().map(outcome_of).collect();
+        let destinations: Vec<_> = self.destinations.iter().enumerate().map(outcome_of).collect();
         let complete = destinations.iter().all(|destination| destination.state == DestinationState::Complete);
         // A job that had everything done when the abort took effect was not aborted.
         let aborted = self.course == Course::Aborted && !(complete && self.read_errno == 0 && self.write_errors == 0);

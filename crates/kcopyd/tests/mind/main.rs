@@ -398,6 +398,19 @@ fn p18_a_failed_flush_lists_the_whole_region_of_that_destination_only() {
 }
 
 #[test]
+fn p18_a_job_of_no_bytes_flushes_its_destinations_too() {
+    let (source, bad, good) = (block(1, 8), block(2, 8), block(3, 8));
+    bad.inject(Fault::on(Operation::Flush, Effect::Fail(EIO)));
+    let to = [at(&bad, 0), at(&good, 0)];
+    let (outcome, mut calendar) = run_one(8, 1, Some(&at(&source, 8)), &to, flushing());
+    let flushed = calendar.engine.take_log().iter().filter(|event| event.step.operation == Operation::Flush).count();
+    assert_eq!(flushed, 4, "two flushes, started and ended");
+    assert_eq!((outcome.write_errors, complete(&outcome)), (1, vec![false, true]));
+    let failure = outcome.failures[0];
+    assert_eq!((failure.operation, failure.destination, failure.count), (FailedOperation::Flush, Some(0), 0));
+}
+
+#[test]
 fn p18_a_flush_comes_after_the_last_write() {
     let (source, to) = (block(1, 2000), block(2, 2000));
     let (_, mut calendar) = run_one(32, 1, Some(&at(&source, 0)), &[at(&to, 0)], flushing());
