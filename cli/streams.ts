@@ -16,13 +16,16 @@ export function complain(line: string): void {
 }
 
 /**
- * Once nobody reads what is printed (`kcopyd … | head`), printing stops and the copy goes on: half a copy helps nobody, and
- * the exit code still tells.
+ * Once nobody reads what is printed (`kcopyd … | head`), or it cannot be kept (a log on a full disk), printing stops and the
+ * copy goes on: half a copy helps nobody, and the exit code still tells.
  */
 export function forgiveClosedPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-    });
-  }
+  let isSaid = false;
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // A reader that has gone away knows.
+    if (isSaid || error.code === 'EPIPE') return;
+    isSaid = true;
+    complain(`standard output cannot be written, the exit code tells how it ends: ${error.message}`);
+  });
 }

@@ -286,6 +286,15 @@ describe('--json', () => {
     expect(await run('bash', ['-c', script])).toMatchObject({ code: 0, stderr: '' });
     expect(await readFile(destination)).toEqual(randomBytes('pipe', 2 * MIB));
   });
+
+  test('a log on a full disk does not end the copy', async ({ workshop }) => {
+    const source = await workshop.file({ bytes: 2 * MIB, seed: 'full' });
+    const destination = await workshop.file({ bytes: 0 });
+    const script = `'${process.execPath}' '${COMMAND}' copy --json '${source}' '${destination}' > /dev/full`;
+    const ended = await run('bash', ['-c', script]);
+    expect(ended).toMatchObject({ code: 0, stderr: expect.stringMatching(/^kcopyd: [^\n]*ENOSPC[^\n]*\n$/) });
+    expect(await readFile(destination)).toEqual(randomBytes('full', 2 * MIB));
+  });
 });
 
 describe('abort', () => {
