@@ -20,6 +20,8 @@ const LABORATORY = {
   mount: 'mount',
   blockdev: 'util-linux',
   'mkfs.ext4': 'e2fsprogs',
+  'mkfs.btrfs': 'btrfs-progs',
+  'mkfs.xfs': 'xfsprogs',
   nbdkit: 'nbdkit',
   nbdfuse: 'libnbd-bin',
   fusermount3: 'fuse3',
