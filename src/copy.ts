@@ -1,6 +1,6 @@
 // Jobs with a promise, copies and zeroes: reads the request, gets its devices, submits it, watches its signal and its progress, and settles
 // when everything that was opened for it is closed again. It refuses to know completions' numbers and records.
-import { addAbortListener } from 'node:events';
+import { addAbortListener, setMaxListeners } from 'node:events';
 import type { Outcome, Progress } from '../index.js';
 import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
@@ -142,7 +142,7 @@ class PromisedJob implements Job {
     const { flags, signal, onProgress } = this.#request;
     let token = 0;
     // Before the job, so that nothing can fail once it runs.
-    if (signal) this.#listener = addAbortListener(signal, () => client.abort(token));
+    if (signal) this.#listener = listen(signal, () => client.abort(token));
     try {
       const accepted = client.submit(this.#regions, flags, this);
       token = accepted.token;
@@ -177,4 +177,10 @@ class PromisedJob implements Job {
       destinations: this.#regions.destinations.map(({ device }) => device.path),
     };
   }
+}
+
+/** One signal for many jobs at once is what a signal is for, and every listener goes with its job: Node need not warn of a leak. */
+function listen(signal: AbortSignal, abort: () => void): Disposable {
+  if (signal instanceof EventTarget) setMaxListeners(0, signal);
+  return addAbortListener(signal, abort);
 }

@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { KcopydError } from 'kcopyd';
 import { expect } from 'vitest';
-import { expectFile, MIB, onEachEngine, rejection, SECTOR, test } from './support/kcopyd.js';
+import { expectFile, inOwnProcess, MIB, onEachEngine, rejection, SECTOR, test } from './support/kcopyd.js';
 import { randomBytes } from './support/random.js';
 
 /** Tells when a job is under way: an `onProgress` and what it resolves. */
@@ -159,4 +159,16 @@ onEachEngine((engine) => {
     await rejection(copier.copy({ device: source }, { device: workshop.path() }, { signal }));
     expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
+});
+
+test('P27 one signal may abort many jobs at once, and Node does not take that for a leak', async ({ workshop }) => {
+  const [source, destination] = [await workshop.file({ bytes: MIB }), await workshop.file({ bytes: MIB })];
+  const script = `
+    const [source, destination] = [await Device.open(args[0]), await Device.open(args[1], { access: 'write' })];
+    const client = await KcopydClient.create();
+    const { signal } = new AbortController();
+    const job = (sector) => client.copy({ device: source, sector, count: 8 }, { device: destination, sector }, { signal });
+    await Promise.all(Array.from({ length: 64 }, (_, index) => job(8 * index)));
+    await Promise.all([client.close(), source.close(), destination.close()]);`;
+  expect(await inOwnProcess(script, [source, destination])).toMatchObject({ code: 0, stderr: '' });
 });
