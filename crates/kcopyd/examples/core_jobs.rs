@@ -2,7 +2,7 @@
 //! the source goes to the same page of the destination, in an order that looks random. Prints a line of JSON.
 //!
 //! `cargo run --release --example core_jobs -- SOURCE DESTINATION JOBS DEPTH [engine]`: so many jobs are timed while so many
-//! are kept submitted. The first DEPTH are submitted while the client's thread is held up, so they all wait at once.
+//! are kept submitted. The first DEPTH are submitted while the client's thread is held up, so that they all wait at once.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -61,11 +61,8 @@ fn run(devices: &Devices, jobs: u64, depth: u64, engine: EngineChoice) {
     let resident_before = resident_bytes("VmRSS:");
     let gate = rung.0.lock().expect("nobody panics with the lock");
     (0..depth).for_each(|token| submit(&client, devices, token));
-    let (cpu, begin) = (processor_time(), Instant::now());
     drop(gate);
-    let took = keep_going(&client, devices, &rung, jobs, depth);
-    let took = took.unwrap_or_else(|| begin.elapsed());
-    let cpu = processor_time() - cpu;
+    let (took, cpu) = keep_going(&client, devices, &rung, jobs, depth);
     let queued_bytes = resident_bytes("VmHWM:").saturating_sub(resident_before);
     let stats = client.stats();
     println!(
@@ -80,10 +77,12 @@ fn run(devices: &Devices, jobs: u64, depth: u64, engine: EngineChoice) {
     assert!(client.end(Duration::from_secs(60)) == Left::Nothing, "the client ends");
 }
 
-/// Keeps `depth` jobs submitted until `jobs` are over, then lets the rest finish; how long those `jobs` took.
-fn keep_going(client: &Client, devices: &Devices, rung: &Rung, jobs: u64, depth: u64) -> Option<Duration> {
-    let begin = Instant::now();
-    let (mut submitted, mut over, mut seen, mut took) = (depth, 0, 0, None);
+/// Keeps `depth` jobs submitted until `jobs` have been timed, then lets the rest finish; what those `jobs` took, and how
+/// much processor time. The first ones do not count: while they run, those behind them are still being taken in.
+fn keep_going(client: &Client, devices: &Devices, rung: &Rung, jobs: u64, depth: u64) -> (Duration, Duration) {
+    let (mut submitted, mut over, mut seen) = (depth, 0, 0);
+    let (first, last) = (depth / 8 + 1, depth / 8 + 1 + jobs);
+    let (mut begin, mut taken) = (None, None);
     let mut finished = Vec::with_capacity(TAKEN_AT_ONCE);
     while over < submitted {
         client.take_finished(TAKEN_AT_ONCE, &mut finished);
@@ -95,16 +94,19 @@ fn keep_going(client: &Client, devices: &Devices, rung: &Rung, jobs: u64, depth:
         for job in finished.drain(..) {
             assert!(job.outcome.is_success(), "job {}: {:?}", job.token, job.outcome);
             over += 1;
-            if over + depth <= jobs {
+            if over == first {
+                begin = Some((Instant::now(), processor_time()));
+            }
+            if let (true, Some((instant, cpu))) = (over == last, begin) {
+                taken = Some((instant.elapsed(), processor_time() - cpu));
+            }
+            if over < last {
                 submit(client, devices, submitted);
                 submitted += 1;
             }
         }
-        if over >= jobs && took.is_none() {
-            took = Some(begin.elapsed());
-        }
     }
-    took
+    taken.expect("more jobs are submitted than are timed")
 }
 
 fn submit(client: &Client, devices: &Devices, token: u64) {

@@ -11,7 +11,7 @@ use super::post::{Command, More, Post, Submission};
 use super::{Checked, Finished, clock};
 use crate::copy::chain::{Completion, DeviceIndex};
 use crate::copy::job::{Job, JobParts};
-use crate::copy::limits::THROTTLE_LOOK;
+use crate::copy::limits::{COMMANDS_PER_TURN, THROTTLE_LOOK};
 use crate::copy::outcome::Outcome;
 use crate::copy::scheduler::Scheduler;
 use crate::copy::throttle::Now;
@@ -92,14 +92,15 @@ impl<'post> Desk<'post> {
 
     fn turn(&mut self) -> Turn {
         let more = self.post.take_commands(&mut self.commands);
-        while let Some(command) = self.commands.pop_front() {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
         self.stage();
         self.deliver();
         // Before it waits, which may be long: whoever looks meanwhile sees the pages that are in use.
         self.publish_counts();
-        if more == More::OnlyLeftovers && self.scheduler.is_idle() {
+        if more == More::OnlyLeftovers && self.commands.is_empty() && self.scheduler.is_idle() {
             return Turn::End;
         }
         self.engine.submit_and_wait(self.wait(), &mut self.completions);
@@ -116,6 +117,9 @@ impl<'post> Desk<'post> {
 
     /// A throttle may be changed by anyone who shares it, so it is looked at again before long.
     fn wait(&self) -> Wait {
+        if !self.commands.is_empty() {
+            return Wait::No;
+        }
         match self.scheduler.throttled_for() {
             Some(wait) => Wait::Until(Instant::now() + wait.min(THROTTLE_LOOK)),
             None => Wait::UntilWoken,
@@ -127,7 +131,7 @@ impl<'post> Desk<'post> {
             Command::Submit(submission) => self.begin(*submission),
             Command::Abort(token) => self.scheduler.abort(token),
             Command::AbortAll => self.scheduler.abort_all(),
-            Command::Release(device, done) => self.attachments.release(device, done, &mut *self.engine),
+            Command::Release(release) => self.attachments.release(release.device, release.done, &mut *self.engine),
         }
     }
 
@@ -246,7 +250,7 @@ fn finish_leftovers(post: &Post, commands: &mut VecDeque<Command>, finished: &mu
                     let outcome = Outcome::poisoned(submission.plan.length_bytes, submission.destinations.len());
                     finished.push(Finished { token: submission.token, outcome });
                 }
-                Command::Release(_, done) => done(),
+                Command::Release(release) => (release.done)(),
                 Command::Abort(_) | Command::AbortAll => {}
             }
         }

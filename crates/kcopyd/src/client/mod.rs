@@ -27,7 +27,7 @@ pub use crate::copy::job::{Flush, JobFlags, OnError, WriteOrder};
 pub use crate::engine::select::{EngineChoice, Support, support};
 pub(crate) use options::Checked;
 pub use options::ClientOptions;
-use post::{Command, Post, Submission};
+use post::{Command, Post, Release, Submission};
 
 /// One end of a request.
 #[derive(Clone, Debug)]
@@ -161,8 +161,9 @@ impl Client {
     /// a slot in the ring's file table included, is released (P33). `done` runs on the client's thread, or at once if the
     /// client has ended; a client that breaks drops it uncalled. Until then no new job may name the device.
     pub fn release(&self, device: &Arc<Device>, done: Box<dyn FnOnce() + Send>) {
-        if let Err(Command::Release(_, done)) = self.post.send_always(Command::Release(device.id(), done)) {
-            done();
+        let release = Box::new(Release { device: device.id(), done });
+        if let Err(Command::Release(release)) = self.post.send_always(Command::Release(release)) {
+            (release.done)();
         }
     }
 

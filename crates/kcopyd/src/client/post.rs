@@ -25,13 +25,20 @@ pub(super) struct Submission {
     pub(super) progress: Option<Arc<JobProgress>>,
 }
 
-/// What the client's thread is asked to do.
+/// A device that is to be forgotten.
+pub(super) struct Release {
+    /// Its id.
+    pub(super) device: u64,
+    /// Called when it has been.
+    pub(super) done: Box<dyn FnOnce() + Send>,
+}
+
+/// What the client's thread is asked to do. Small, because a million of them may wait.
 pub(super) enum Command {
     Submit(Box<Submission>),
     Abort(u64),
     AbortAll,
-    /// Forget the device with this id, then call.
-    Release(u64, Box<dyn FnOnce() + Send>),
+    Release(Box<Release>),
 }
 
 /// Whether the client takes jobs, and if not, why.

@@ -35,6 +35,10 @@ pub const ZERO_PIECE_BYTES: u64 = 32 << 20;
 /// Pieces without pages that one client has under way at most.
 pub const PIECES_WITHOUT_PAGES_MAX: u32 = 64;
 
+/// Commands that a client's thread carries out before it looks after the jobs it has: a million jobs that are submitted at
+/// once do not keep the others from going on.
+pub const COMMANDS_PER_TURN: usize = 1024;
+
 /// Pages in one chunk of the arena: 2 MiB, one registered buffer. A run of pages never straddles two chunks.
 pub const ARENA_CHUNK_PAGES: u32 = 512;
 
