@@ -2,6 +2,9 @@
 //!
 //! [`copy`] is the mind, [`engine`] the hands, [`client`] joins them on a thread of its own.
 
+#[macro_use]
+pub mod canary;
+
 pub mod client;
 pub mod copy;
 pub mod engine;

@@ -46,8 +46,8 @@ impl JobFlags {
     #[must_use]
     pub fn settled(self) -> Self {
         match self.order {
-            WriteOrder::Sequential => JobFlags { on_error: OnError::Stop, ..self },
-            WriteOrder::Any => self,
+            WriteOrder::Sequential if !canary!(SequentialIgnoresErrors) => JobFlags { on_error: OnError::Stop, ..self },
+            _ => self,
         }
     }
 }

@@ -157,7 +157,8 @@ impl Job {
     /// The length of the next piece, if there is one and the job may have another under way.
     #[must_use]
     pub fn next_piece(&self, most_bytes: u64) -> Option<u32> {
-        let waits_for_verdict = self.pieces_in_doubt > 0 && self.flags.on_error == OnError::Stop;
+        let waits_for_verdict =
+            self.pieces_in_doubt > 0 && self.flags.on_error == OnError::Stop && !canary!(DoubtIsForgotten);
         let more = self.has_more() && self.sub_jobs < SUB_JOBS_PER_JOB && !waits_for_verdict;
         let most_bytes = if self.is_zeroing() { most_bytes } else { most_bytes.min(self.piece_bytes_max) };
         more.then(|| self.cut.piece(self.cursor_bytes, most_bytes, self.length_bytes) as u32)
@@ -194,7 +195,7 @@ impl Job {
     /// Whether another piece will be cut some time.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.course == Course::Running && self.cursor_bytes < self.length_bytes
+        (self.course == Course::Running || canary!(AbortIsForgotten)) && self.cursor_bytes < self.length_bytes
     }
 
     /// Whether no new piece is started, and none that waits may begin.
@@ -206,7 +207,7 @@ impl Job {
     /// Whether the last piece is home and none follows.
     #[must_use]
     pub fn pieces_are_over(&self) -> bool {
-        self.sub_jobs == 0 && !self.has_more()
+        self.sub_jobs <= u32::from(canary!(FlushesTooEarly) && self.flags.flush == Flush::Yes) && !self.has_more()
     }
 
     /// Whether its writes are in order.
@@ -218,7 +219,7 @@ impl Job {
     /// Whether the writes of the piece at this offset may be issued.
     #[must_use]
     pub fn may_write(&self, piece_offset: u64) -> bool {
-        self.flags.order == WriteOrder::Any || self.write_turn_bytes == piece_offset
+        self.flags.order == WriteOrder::Any || self.write_turn_bytes == piece_offset || canary!(OvertakesInSequence)
     }
 
     /// The caller wants no more of it. A job whose pieces were all cut and succeed is complete all the same.
@@ -229,7 +230,7 @@ impl Job {
     /// A range of a piece could not be read, in bytes of the job.
     pub(super) fn read_failed(&mut self, range: Range<u64>, errno: i32) {
         let source = self.source.expect("only a job with a source reads");
-        if self.read_errno == 0 {
+        if self.read_errno == 0 || canary!(LastReadErrorWins) {
             self.read_errno = errno;
         }
         self.note(FailedOperation::Read, None, source.offset_bytes, range, errno);
@@ -237,9 +238,9 @@ impl Job {
 
     /// A range of a piece could not be written to a destination, in bytes of the job.
     pub(super) fn write_failed(&mut self, destination: usize, range: Range<u64>, errno: i32) {
-        self.write_errors |= 1 << destination;
+        self.write_errors |= 1 << (destination - usize::from(canary!(WrongBit) && destination == 3));
         // A failure in the padding alone, behind the last byte, still leaves the destination incomplete.
-        self.gap(destination, range.start.min(self.length_bytes - 1));
+        self.gap(destination, if canary!(PrefixBeyondFailure) { range.end } else { range.start.min(self.length_bytes - 1) });
         let operation = if self.is_zeroing() { FailedOperation::Zero } else { FailedOperation::Write };
         let base = self.destinations[destination].extent.offset_bytes;
         self.note(operation, Some(destination), base, range, errno);
@@ -251,7 +252,7 @@ impl Job {
         if let (Some(progress), Some(destination)) = (&self.progress, destination) {
             progress.destination_failed(destination);
         }
-        if self.flags.on_error == OnError::Stop && self.course == Course::Running {
+        if self.flags.on_error == OnError::Stop && self.course == Course::Running && !canary!(ErrorDoesNotStop) {
             self.course = Course::StoppedByError;
         }
     }
@@ -286,6 +287,7 @@ impl Job {
         let wanted = |&(index, destination): &(usize, &Destination)| {
             matches!(destination.flush, FlushState::Wanted { .. })
                 && self.course != Course::Aborted
+                && !(canary!(NoFlushAfterError) && self.course == Course::StoppedByError)
                 && self.write_errors & 1 << index == 0
         };
         self.destinations.iter().enumerate().filter(wanted).map(|(index, destination)| (index, &destination.extent))
@@ -297,6 +299,9 @@ impl Job {
             unreachable!("only a flush that was wanted is asked for")
         };
         match result {
+            StepResult::Failed(_) if canary!(FlushFailureIsForgotten) => {
+                self.destinations[destination].flush = FlushState::Done
+            }
             StepResult::Done(_) => self.destinations[destination].flush = FlushState::Done,
             StepResult::Failed(EINTR | EAGAIN) if attempts + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX => {
                 self.destinations[destination].flush = FlushState::Wanted { attempts: attempts + 1 };

@@ -55,7 +55,7 @@ impl Failure {
         self.operation == next.operation
             && self.destination == next.destination
             && self.errno == next.errno
-            && self.sector + self.count >= next.sector
+            && self.sector + self.count + 8 * u64::from(canary!(FailuresJoinApart)) >= next.sector
     }
 
     fn absorb(&mut self, next: &Failure) {

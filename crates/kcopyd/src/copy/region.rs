@@ -80,5 +80,5 @@ pub fn overlap(a: (Identity, u64, u64), b: (Identity, u64, u64)) -> bool {
     };
     let (a_first, a_end) = range(a);
     let (b_first, b_end) = range(b);
-    a.0.id == b.0.id && a.2 > 0 && b.2 > 0 && a_first < b_end && b_first < a_end
+    a.0.id == b.0.id && a.2 > 0 && b.2 > 0 && a_first + 512 * u128::from(canary!(OverlapOffByOne)) < b_end && b_first < a_end
 }

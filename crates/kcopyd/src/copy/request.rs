@@ -157,7 +157,7 @@ fn destination_plan(
     check_alignment(geometry, offset_bytes, length_bytes, tail)?;
     let padding_unit_bytes = if geometry.kind == DeviceKind::Block { geometry.logical_block_bytes } else { 1 };
     let end = offset_bytes + length_bytes.next_multiple_of(u64::from(padding_unit_bytes));
-    if geometry.kind == DeviceKind::Block && end > geometry.bytes {
+    if geometry.kind == DeviceKind::Block && end > geometry.bytes + SECTOR_BYTES * u64::from(canary!(BoundsOffByOne)) {
         let text = format!(
             "sector: the region of {sectors} sectors from sector {} ends {} sectors past the device's end at {}; \
              copy fewer sectors or take a larger device",

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::chain::{Chain, Completion, DeviceIndex};
+use super::chain::{Chain, Completion, DeviceIndex, StepResult};
 use super::errand::{ChainIs, Errand, FlushRound};
 use super::job::Job;
 use super::limits::{PAGE_BYTES, PIECES_WITHOUT_PAGES_MAX, SECTOR_BYTES, ZERO_PIECE_BYTES};
 use super::outcome::Outcome;
+use super::outcome::libc_errno::EAGAIN;
 use super::page_pool::{PagePool, PageRun};
 use super::pieces::{Piece, Pieces};
 use super::slab::{Key, Slab};
@@ -237,7 +238,8 @@ impl Scheduler {
         let job = self.jobs.expect(key);
         if !job.is_queued && job.next_piece(self.sub_job_bytes).is_some() {
             job.is_queued = true;
-            self.waiting_for_pages.push_back(key);
+            let place = if canary!(LastComeFirstServed) { 0 } else { self.waiting_for_pages.len() };
+            self.waiting_for_pages.insert(place, key);
         }
     }
 
@@ -282,7 +284,9 @@ impl Scheduler {
         self.pieces.is_home(key);
         if over {
             self.finish_piece(key);
-        } else if state == State::WaitingForSlot {
+        } else if state == State::WaitingForSlot
+            && !(canary!(LostOnEagain) && completion.result == StepResult::Failed(EAGAIN))
+        {
             self.pieces.wait_for_room(key);
         }
         if stops_now {
@@ -297,7 +301,7 @@ impl Scheduler {
         let job = self.jobs.expect(piece.job);
         job.pieces_in_doubt -= u32::from(piece.in_doubt);
         let (run, zeroed) = piece.sub_job.finish(job);
-        if let Some(run) = run {
+        if let Some(run) = run.filter(|_| !(canary!(PagesLeak) && job.is_stopping())) {
             self.pool.give_back(run);
         }
         self.counts.sub_jobs += 1;

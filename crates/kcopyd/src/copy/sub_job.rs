@@ -80,7 +80,11 @@ impl SubJob {
             run,
             write_bytes_max,
             // What has nothing to read first has nothing to do before its turn (P15).
-            state: if run_is_needed || job.may_write(offset_bytes) { State::WaitingForSlot } else { State::WaitingForTurn },
+            state: if run_is_needed || job.may_write(offset_bytes) || canary!(SequentialZeroesDoNotWait) {
+                State::WaitingForSlot
+            } else {
+                State::WaitingForTurn
+            },
             read: job.source.map(|source| Transfer::new(length_bytes, alignment(&source, offset_bytes, length_bytes))),
             writes: writes.collect(),
             unread: SmallVec::new(),
@@ -112,7 +116,7 @@ impl SubJob {
     /// Whether what it wants next is to write from its pages, which are free after that.
     #[must_use]
     pub fn frees_pages(&self) -> bool {
-        self.has_pages() && !self.is_reading()
+        (self.has_pages() || canary!(ZeroesOvertake)) && !self.is_reading()
     }
 
     /// Whether its next chain is to be the only one of its kind in flight; see `Company`.
@@ -132,7 +136,7 @@ impl SubJob {
     #[must_use]
     pub fn can_be_withdrawn(&self) -> bool {
         let waits = matches!(self.state, State::WaitingForSlot | State::WaitingForTurn);
-        waits && self.writes.iter().all(Transfer::is_untouched)
+        waits && (self.writes.iter().all(Transfer::is_untouched) || canary!(WithdrawsWhatIsWritten))
     }
 
     /// The next chain: what is left to read and, if that completes the piece, all the writes; or what is left to write.
@@ -144,7 +148,7 @@ impl SubJob {
             steps.push(self.step(Operation::Read, source, &range));
             self.round.push(Party::Source);
         }
-        let read_completes = self.read.as_ref().is_none_or(Transfer::next_completes);
+        let read_completes = self.read.as_ref().is_none_or(Transfer::next_completes) || canary!(WritesFollowAnyRead);
         let writes_follow = self.round.is_empty() || (read_completes && job.flags.order == WriteOrder::Any);
         let flush_follows = job.is_flushed_with_its_piece(self.length_bytes);
         let mut blanks = SmallVec::new();
@@ -168,6 +172,7 @@ impl SubJob {
 
     /// The engine had no room for the chain: as if it had never been asked for.
     pub fn not_staged(&mut self) {
+        self.read = self.read.take().filter(|_| !canary!(ChainIsSplit));
         self.outstanding = 0;
         self.state = State::WaitingForSlot;
     }
@@ -182,7 +187,7 @@ impl SubJob {
             Party::FlushOf(index) => job.flushed(usize::from(index), result),
         }
         self.outstanding -= 1;
-        if self.outstanding == 0 {
+        if self.outstanding <= u8::from(canary!(GoesOnTooEarly)) {
             self.state = self.after_round(job);
         }
     }
@@ -193,14 +198,14 @@ impl SubJob {
             let (first, end) = (self.offset_bytes + u64::from(range.start), self.offset_bytes + u64::from(range.end));
             job.read_failed(first..end, errno);
             if job.flags.on_error == OnError::Ignore {
-                (0..self.writes.len()).for_each(|destination| job.gap(destination, first));
+                (usize::from(canary!(FirstIsSpared))..self.writes.len()).for_each(|destination| job.gap(destination, first));
                 self.unread.push(range);
             }
         }
     }
 
     fn settle_write(&mut self, index: usize, result: StepResult, job: &mut Job) {
-        if result == StepResult::NotAttempted {
+        if result == StepResult::NotAttempted && !canary!(NotAttemptedIsSuccess) {
             return;
         }
         let offloaded = self.offloaded & 1 << index != 0;
@@ -277,7 +282,7 @@ impl SubJob {
             device: extent.device,
             offset_bytes: extent.offset_bytes + self.offset_bytes + u64::from(range.start),
             length_bytes: range.end - range.start,
-            buffer: self.buffer(range.start),
+            buffer: self.buffer(if canary!(RemainderFromTheStart) { 0 } else { range.start }),
         }
     }
 
@@ -294,8 +299,8 @@ impl SubJob {
             return SmallVec::new();
         }
         let padded = job.buffer_bytes(self.length_bytes);
-        let padding = (padded > self.length_bytes).then_some(self.length_bytes..padded);
-        let ranges = self.unread.iter().cloned().chain(padding);
+        let padding = (padded > self.length_bytes && !canary!(PaddingIsStale)).then_some(self.length_bytes..padded);
+        let ranges = self.unread.iter().filter(|_| !canary!(StaleAfterBadRead)).cloned().chain(padding);
         ranges.map(|range| Blank { buffer: self.buffer(range.start), length_bytes: range.end - range.start }).collect()
     }
 }
@@ -316,5 +321,5 @@ pub(super) fn flush_of(extent: &Extent) -> Step {
 /// Pages for so many bytes: 1 byte needs 1, 4097 bytes need 2.
 #[must_use]
 pub fn pages_for(bytes: u32) -> u32 {
-    bytes.div_ceil(PAGE_BYTES as u32)
+    bytes.div_ceil(PAGE_BYTES as u32) - u32::from(canary!(PagesRoundedDown) && bytes > 2 * PAGE_BYTES as u32)
 }

@@ -100,7 +100,7 @@ impl Throttle {
         let busy = self.busy.as_ref().map_or(Duration::ZERO, Account::wait);
         let rates = [&self.bytes, &self.requests].into_iter().flatten().map(Account::wait).max().unwrap_or_default();
         let wait = busy.max(rates);
-        if wait.is_zero() { Ok(()) } else { Err(wait) }
+        if wait.is_zero() || canary!(ThrottleIsForgotten) { Ok(()) } else { Err(wait) }
     }
 
     /// The most bytes that a piece should have, so that the rate is even: what the rate moves in a quantum of time, in pages.

@@ -99,15 +99,20 @@ impl Transfer {
         let asked = self.next().expect("only a transfer that asked for something has a result");
         let length = asked.end - asked.start;
         match result {
-            StepResult::Done(moved) if moved == length => {
-                self.advance(moved);
+            StepResult::NotAttempted if canary!(NotAttemptedIsSuccess) => {
+                self.settle(StepResult::Done(length), on_error, narrowings)
+            }
+            StepResult::Done(moved)
+                if moved == length || canary!(ShortIsSuccess) || moved == 0 && canary!(EmptyIsSuccess) =>
+            {
+                self.advance(length);
                 self.company = Company::Any;
                 self.span = self.span.saturating_mul(2).min(self.span_max);
                 Verdict::Fine
             }
             StepResult::Done(moved) => {
                 assert!(moved < length, "an engine claims to have moved {moved} of {length} bytes");
-                let kept = moved - moved % self.alignment;
+                let kept = if canary!(KeepsUnaligned) { moved } else { moved - moved % self.alignment };
                 if kept > 0 {
                     self.advance(kept);
                     return Verdict::Fine;
@@ -127,7 +132,7 @@ impl Transfer {
 
     fn again_or_fail(&mut self, asked: Range<u32>, errno: i32, on_error: OnError, narrowings: &mut u32) -> Verdict {
         self.attempts_without_progress += 1;
-        if self.attempts_without_progress < ATTEMPTS_WITHOUT_PROGRESS_MAX {
+        if self.attempts_without_progress < ATTEMPTS_WITHOUT_PROGRESS_MAX || canary!(RetriesForEver) {
             return Verdict::Fine;
         }
         self.fail(asked, errno, on_error, narrowings)
@@ -137,7 +142,7 @@ impl Transfer {
     /// 4 KiB that fail alone are given up, and the attempts behind them grow again from 4 KiB with each success.
     fn fail(&mut self, asked: Range<u32>, errno: i32, on_error: OnError, narrowings: &mut u32) -> Verdict {
         self.attempts_without_progress = 0;
-        if self.company == Company::Any {
+        if self.company == Company::Any && !canary!(NeighbourIsBlamed) {
             self.company = Company::None;
             return Verdict::Fine;
         }
@@ -153,7 +158,7 @@ impl Transfer {
             self.span = (half - half % granule).max(granule);
             return Verdict::Fine;
         }
-        self.advance(length);
+        self.advance(if canary!(GivesUpTheRest) { self.end - self.position } else { length });
         Verdict::Failed(asked, errno)
     }
 }

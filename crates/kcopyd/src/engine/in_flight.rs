@@ -84,7 +84,7 @@ impl InFlight {
         let is_read = |step: &Step| step.operation == Operation::Read;
         assert!(!chain.steps[1..].iter().any(is_read), "a read stands only at the front of a chain");
         let steps = chain.steps.len() as u32;
-        if self.steps + steps > self.steps_max {
+        if self.steps + steps > self.steps_max && !canary!(TakesWithoutRoom) {
             return Err(chain);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -174,13 +174,13 @@ impl InFlight {
     pub fn waits_for_write(chain: &Chain, step: usize) -> bool {
         let operation = |step: usize| chain.steps[step].operation;
         let writes = |operation| matches!(operation, Operation::Write | Operation::Zero);
-        step > 0 && operation(step) == Operation::Flush && writes(operation(step - 1))
+        step > 0 && operation(step) == Operation::Flush && writes(operation(step - 1)) && !canary!(FlushDoesNotWait)
     }
 
     /// The steps of a chain that wait for nothing, if the engine starts each step by itself.
     pub fn first_steps(&self, slot: Slot) -> Keys {
         let chain = self.chain(slot);
-        if Self::begins_with_read(chain) {
+        if Self::begins_with_read(chain) && !canary!(WritesDoNotWait) {
             return SmallVec::from_slice(&[self.key(slot, 0)]);
         }
         self.free_steps(slot, 0)
@@ -202,7 +202,8 @@ impl InFlight {
     /// Books a step's end, appends the completions that follow from it, and says what the engine must start now.
     pub fn finish(&mut self, key: StepKey, result: StepResult, completions: &mut Vec<Completion>) -> Next {
         let Some(step) = self.step(key) else { return Next::Unknown };
-        let (operation, in_full) = (step.operation, result == StepResult::Done(step.length_bytes));
+        let short = canary!(ShortReadIsFull) && matches!(result, StepResult::Done(_));
+        let (operation, in_full) = (step.operation, short || result == StepResult::Done(step.length_bytes));
         let (slot, _, index) = key.parts();
         let reads = index == 0 && operation == Operation::Read;
         self.entries[slot].read_in_full |= reads && in_full;
@@ -214,7 +215,7 @@ impl InFlight {
         if in_full && !waiting.is_empty() {
             return Next::Start(waiting);
         }
-        for other in waiting {
+        for other in waiting.into_iter().skip(usize::from(canary!(CompletionIsLost))) {
             self.close(slot, other.parts().2, StepResult::NotAttempted, completions);
         }
         Next::Nothing
@@ -240,7 +241,8 @@ impl InFlight {
     fn close(&mut self, slot: usize, step: u8, result: StepResult, completions: &mut Vec<Completion>) {
         let entry = &mut self.entries[slot];
         let tag = entry.chain.as_ref().expect("only steps in flight are closed").tag;
-        completions.push(Completion { tag, step, result });
+        let times = 1 + usize::from(canary!(CompletionTwice) && entry.outstanding == 3);
+        completions.extend(std::iter::repeat_n(Completion { tag, step, result }, times));
         entry.open &= !(1 << step);
         entry.outstanding -= 1;
         self.steps -= 1;
