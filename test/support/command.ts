@@ -1,6 +1,7 @@
 // Runs other programs for the tests, the demo and the benchmarks, always under a deadline: a device that never answers blocks
 // even `losetup -a`. It knows nothing of devices.
 import { spawn, spawnSync } from 'node:child_process';
+import { delimiter } from 'node:path';
 
 /** How a program ended. */
 export interface Ended {
@@ -19,11 +20,18 @@ export interface RunOptions {
 
 const TIMEOUT_MS = 20_000;
 
+/** Where programs are looked for: administrators' ones are often outside an ordinary user's path. */
+export const PROGRAM_PATH: string = [process.env.PATH ?? '', '/usr/sbin', '/sbin'].join(delimiter);
+
 /** Runs a program to its end, whatever its exit code; rejects if it cannot start or does not end in time. */
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   const { timeoutMs = TIMEOUT_MS, cwd, env } = options;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env: env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, {
+      cwd,
+      env: { ...(env ?? process.env), PATH: PROGRAM_PATH },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -61,5 +69,6 @@ export async function output(program: string, args: readonly string[], options: 
 
 /** For the end of the process, when nothing asynchronous runs any more: never throws; whether the program succeeded. */
 export function runSync(program: string, args: readonly string[], timeoutMs: number = 5_000): boolean {
-  return spawnSync(program, args, { timeout: timeoutMs, killSignal: 'SIGKILL', stdio: 'ignore' }).status === 0;
+  const env = { ...process.env, PATH: PROGRAM_PATH };
+  return spawnSync(program, args, { env, timeout: timeoutMs, killSignal: 'SIGKILL', stdio: 'ignore' }).status === 0;
 }

@@ -3,7 +3,7 @@
 import { accessSync, constants, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { output, run } from './command.js';
+import { output, PROGRAM_PATH, run } from './command.js';
 import { FaultyFile } from './faulty.js';
 
 /** Whether something can be used here, and if not, why. */
@@ -104,9 +104,7 @@ export function programs(...names: readonly string[]): Facility {
 }
 
 function onPath(name: string): boolean {
-  // Administrators' programs are often outside an ordinary user's path.
-  const directories = `${process.env.PATH ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`.split(delimiter);
-  return directories.some((directory) => {
+  return PROGRAM_PATH.split(delimiter).some((directory) => {
     try {
       accessSync(join(directory, name), constants.X_OK);
       return true;
