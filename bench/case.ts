@@ -4,8 +4,7 @@ import { Workshop } from '../test/support/workshop.js';
 import type { Wishes } from './arguments.js';
 import type { Subject } from './contenders.js';
 import { Disks, needRoom } from './disks.js';
-import { summarizeAll } from './numbers.js';
-import type { Row } from './rounds.js';
+import { type Row, summarizeRuns } from './rounds.js';
 
 /** What the bench was started with. */
 export interface Setting {
@@ -92,6 +91,6 @@ export function row(rows: readonly Row[], name: string): Row | undefined {
 export function withRates(rows: readonly Row[]): Row[] {
   return rows.map((row) => {
     const samples = row.samples.map((sample) => ({ ...sample, bytesPerSecond: sample.bytes! / sample.seconds! }));
-    return { ...row, samples, summary: summarizeAll(samples) };
+    return { ...row, samples, summary: summarizeRuns(samples) };
   });
 }

@@ -79,6 +79,7 @@ export async function peerCopies(peer: Peer, destinations: number): Promise<Cont
   return {
     name: peer.name,
     role: peer.isCeiling ? 'ceiling' : 'peer',
+    ...(peer.isCeiling && { isNoCopy: true }),
     detail: `${await version(peer)}${peer.isBuffered ? ', through the page cache' : ''}`,
     run: async ({ source, destinations, bytes }) => {
       const to = destinations.map(({ path }) => path);
@@ -112,6 +113,28 @@ async function startUpOf(peer: Peer, destinations: number): Promise<{ seconds: n
   } finally {
     await workshop.dispose();
   }
+}
+
+/** A loop over a ring with nothing around it, as many pieces under way and as large as kcopyd's. */
+export function bareRing(program: string): Contender {
+  return {
+    name: 'bare ring',
+    role: 'ceiling',
+    detail: '8 pieces of 512 KiB under way',
+    run: async ({ source, destinations, bytes }) => {
+      const args = ['512', '8', ...[source, ...destinations].map(({ path }) => path)];
+      const busy = machineBusySeconds();
+      const { code, stdout, stderr } = await run(program, args, { timeoutMs: LONG_MS });
+      if (code !== 0) throw new Error(`${program} ${args.join(' ')}: exit ${code}: ${stderr}`);
+      const { seconds, cpuSeconds } = JSON.parse(stdout) as { seconds: number; cpuSeconds: number };
+      return {
+        bytes,
+        seconds,
+        cpuSecondsPerGib: (cpuSeconds / bytes) * GIB,
+        machineCpuSecondsPerGib: ((machineBusySeconds() - busy) / bytes) * GIB,
+      };
+    },
+  };
 }
 
 /** So many small jobs, so many at once. */

@@ -6,6 +6,7 @@ import { formatBytes } from '../cli/format.js';
 import type { Case, Goal, Result } from './case.js';
 import type { Machine } from './machine.js';
 import type { Summary } from './numbers.js';
+import { disturbed } from './rounds.js';
 
 /** How each figure is called and written. */
 const FIGURES: Readonly<Record<string, readonly [title: string, text: (value: number) => string]>> = {
@@ -66,6 +67,12 @@ export async function write(
   return [json, markdown];
 }
 
+function whatOthersDid({ rows }: Result): string {
+  const counts = disturbed(rows);
+  if (counts.disturbed === 0) return '';
+  return `; others kept the machine busy in ${counts.disturbed} of all ${counts.runs} runs, left out where three others remain`;
+}
+
 function page(name: string, about: string, result: Result, machine: Machine): string {
   const [head = [], ...body] = tableOf(result);
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
@@ -77,7 +84,7 @@ function page(name: string, about: string, result: Result, machine: Machine): st
     `Written by \`npm run bench -- ${name}\`; what it means and how it was measured: ../BENCHMARKS.md.`,
     '',
     `- ${machine.processors} × ${machine.processor}, ${formatBytes(machine.memoryBytes)}, kernel ${machine.kernel}, ${machine.distribution}, Node ${machine.node}, commit ${machine.commit}`,
-    `- median of ${runs} interleaved runs, (least–most)`,
+    `- median of ${runs} interleaved runs, (least–most)${whatOthersDid(result)}`,
     ...result.notes.map((note) => `- ${note}`),
     '',
     line(head),

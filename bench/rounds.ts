@@ -16,6 +16,8 @@ export interface Contender {
   readonly role: Role;
   /** Version, engine: whatever tells it from others of its name. */
   readonly detail?: string;
+  /** Reads and writes as much as a copy does, but writes whatever it likes. */
+  readonly isNoCopy?: boolean;
   /** Copies, and says what it took. */
   run(disks: Disks): Promise<Sample>;
 }
@@ -60,7 +62,7 @@ export async function rounds(contenders: readonly Contender[], disks: Disks, opt
       role: contender.role,
       detail: contender.detail ?? '',
       samples: own,
-      summary: summarizeAll(own),
+      summary: summarizeRuns(own),
     };
   });
 }
@@ -80,8 +82,7 @@ async function undisturbed(contender: Contender, disks: Disks, calmMs: number): 
   const sample = await contender.run(disks);
   const pageCacheGrowthBytes = pageCacheBytes() - cache;
   const after = await calm(0);
-  // A ceiling writes whatever it likes.
-  if (contender.role !== 'ceiling') await disks.compare();
+  if (!contender.isNoCopy) await disks.compare();
   return { ...sample, pageCacheGrowthBytes, otherwiseBusy: Math.max(before, after) };
 }
 
@@ -93,14 +94,45 @@ function inWords(sample: Sample): string {
   return `${rate}${jobs}${noise}`;
 }
 
+/** So many undisturbed runs are enough to leave the disturbed ones out. */
+const ENOUGH = 3;
+
+function isUndisturbed({ otherwiseBusy }: Sample): boolean {
+  return (otherwiseBusy ?? 0) <= DISTURBED_SHARE;
+}
+
+/** Summarizes the undisturbed runs, or all of them if those are too few. */
+export function summarizeRuns(samples: readonly Sample[]): Record<string, Summary> {
+  const undisturbed = samples.filter(isUndisturbed);
+  return summarizeAll(undisturbed.length >= ENOUGH ? undisturbed : samples);
+}
+
 /**
  * How one contender's figure compares with the best of others, run by run: the median of the quotients. Above 1, `ours` is
- * larger. Runs of the same round met the same machine, so their quotient has less noise than a quotient of medians.
+ * larger. Runs of the same round met the same machine, so their quotient has less noise than a quotient of medians; but
+ * where in too few rounds all of them were left alone, it is that: one that others held up is no measure of anybody.
  */
 export function ratio(ours: Row, others: readonly Row[], figure: string, best: 'largest' | 'smallest'): number {
-  const quotients = ours.samples.map((sample, round) => {
-    const theirs = others.map((other) => other.samples[round]![figure]!);
-    return sample[figure]! / (best === 'largest' ? Math.max(...theirs) : Math.min(...theirs));
-  });
-  return median(quotients);
+  const quotient = (own: number, theirs: readonly number[]): number =>
+    own / (best === 'largest' ? Math.max(...theirs) : Math.min(...theirs));
+  const quotients: number[] = [];
+  for (const [round, sample] of ours.samples.entries()) {
+    const theirs = others.map((other) => other.samples[round]!);
+    if (![sample, ...theirs].every(isUndisturbed)) continue;
+    quotients.push(
+      quotient(
+        sample[figure]!,
+        theirs.map((other) => other[figure]!),
+      ),
+    );
+  }
+  if (quotients.length >= Math.min(ENOUGH, ours.samples.length)) return median(quotients);
+  const middle = (row: Row): number => summarizeRuns(row.samples)[figure]!.median;
+  return quotient(middle(ours), others.map(middle));
+}
+
+/** How many runs others have disturbed. */
+export function disturbed(rows: readonly Row[]): { readonly disturbed: number; readonly runs: number } {
+  const samples = rows.flatMap((row) => row.samples);
+  return { disturbed: samples.filter((sample) => !isUndisturbed(sample)).length, runs: samples.length };
 }
