@@ -124,17 +124,20 @@ test('Ctrl-C leaves nothing behind', async ({ skip }) => {
   ];
   const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   const pid = child.pid!;
-  let printed = '';
-  child.stdout.setEncoding('utf8');
-  for await (const text of child.stdout) {
-    printed += String(text);
-    if (printed.includes('run 1/')) break;
-  }
+  // Asked for now, because it may end at any moment; and its output is read to the end, or it would end by EPIPE.
+  const exited = once(child, 'exit') as Promise<[number | null]>;
+  await new Promise<void>((resolve) => {
+    let printed = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      printed += text;
+      if (printed.includes('run 1/')) resolve();
+    });
+  });
   expect(loopsOf(pid)).toHaveLength(2);
   child.kill('SIGINT');
-  const [code] = (await once(child, 'exit')) as [number | null];
+  const [code] = await exited;
   expect(code).toBe(130);
   expect(readdirSync('/dev/shm').filter((name) => name.startsWith(`kcopyd-${pid}-`))).toEqual([]);
   // The program that was running may still hold one: it is let go when that ends, which it does by itself.
   await expect.poll(() => loopsOf(pid), { timeout: 20_000 }).toEqual([]);
-});
+}, 120_000);

@@ -50,7 +50,8 @@ fn main() {
     let descriptor = |device: &Device| device.direct_descriptor().as_raw_fd();
     let files: Vec<RawFd> = [&source].into_iter().chain(&destinations).map(descriptor).collect();
     ring.submitter().register_files(&files).expect("files can be registered");
-    let chunks: Vec<_> = arena.chunks().map(|(base, length)| libc::iovec { iov_base: base.cast(), iov_len: length }).collect();
+    let chunks: Vec<_> =
+        arena.chunks().map(|(base, length)| libc::iovec { iov_base: base.cast(), iov_len: length }).collect();
     // SAFETY: the arena outlives the ring's last request, which is waited for.
     unsafe { ring.submitter().register_buffers(&chunks) }.expect("buffers can be registered");
     let slots = (0..depth).map(|_| Slot { offset: 0, length: 0, writes_out: 0 }).collect();
