@@ -5,7 +5,7 @@ use std::ops::Range;
 use kcopyd::copy::chain::{Operation, StepResult};
 
 use super::chains::{ChainModel, PIECES_MAX, Stage, StepModel};
-use super::model::{ATTEMPTS_MAX, Course, FlushModel, JobModel, PAGE, Trouble, TroubleKind, is_interruption};
+use super::model::{ATTEMPTS_MAX, Course, FlushModel, JobModel, PAGE, Trouble, TroubleKind, Way, is_interruption};
 use super::{Judged, Oracle, breach};
 use crate::contents::{Tag, ZEROS, is_pristine, pristine};
 use crate::disk::Disk;
@@ -167,7 +167,7 @@ fn ended(job: &mut JobModel, chain: &ChainModel, step: &StepModel, result: StepR
                 _ => destination.written.add(range.clone()),
             }
             if step.operation == Operation::Write {
-                check_way(job, index, step, moved)?;
+                check_way(job, index, step, piece, moved)?;
             }
             check_contents(job, index, &(step.start..step.start + moved), unit, disks)?;
         }
@@ -216,21 +216,25 @@ fn flush_ended(job: &mut JobModel, index: usize, result: StepResult) -> Judged {
     Ok(())
 }
 
-/// No page of the page cache is written both direct and buffered by one job.
-fn check_way(job: &mut JobModel, index: usize, step: &StepModel, moved: u64) -> Judged {
+/// No page of the page cache is written by two pieces, one of them direct: they may do so at the same time. (One piece may write
+/// a page both ways, one after the other, if a short result has moved it to or off a page's beginning; that is in order.)
+fn check_way(job: &mut JobModel, index: usize, step: &StepModel, piece: u64, moved: u64) -> Judged {
     let (token, destination) = (job.token, &mut job.destinations[index]);
     if !destination.end.two_ways || moved == 0 {
         return Ok(());
     }
     let start = destination.end.offset + step.start;
-    let direct = start.is_multiple_of(PAGE) && step.length.is_multiple_of(PAGE);
+    let way = if start.is_multiple_of(PAGE) && step.length.is_multiple_of(PAGE) { Way::Direct } else { Way::Buffered };
     let pages = start / PAGE..(start + moved).div_ceil(PAGE);
-    let (direct_pages, buffered_pages) = (&mut destination.direct, &mut destination.buffered);
-    let (this, other) = if direct { (direct_pages, buffered_pages) } else { (buffered_pages, direct_pages) };
-    if other.touches(&pages) {
-        return breach("P9", format!("job {token}: pages {pages:?} of destination {index} are written both ways"));
+    // All pieces that can be under way at once are among the last ones that were written.
+    let recent = destination.ways.iter().rev().take(64);
+    let other = |known: &&(Way, u64, Range<u64>)| {
+        known.0 != way && known.1 != piece && known.2.start < pages.end && pages.start < known.2.end
+    };
+    if let Some(other) = recent.clone().find(other) {
+        return breach("P9", format!("job {token}: {pages:?} of destination {index} are written {way:?}, and {other:?}"));
     }
-    this.add(pages);
+    destination.ways.push((way, piece, pages));
     Ok(())
 }
 

@@ -60,6 +60,13 @@ pub enum FlushModel {
     Failed(i32),
 }
 
+/// How a page of the page cache is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Direct,
+    Buffered,
+}
+
 /// What a destination has answered.
 #[derive(Debug)]
 pub struct DestinationModel {
@@ -81,9 +88,8 @@ pub struct DestinationModel {
     pub flush: FlushModel,
     /// How often the flush was interrupted.
     pub flush_interruptions: u32,
-    /// Pages of the page cache that were written direct, and buffered; only where `end.two_ways`.
-    pub direct: Intervals,
-    pub buffered: Intervals,
+    /// Pages of the page cache that were written, which way and by which piece; only where `end.two_ways`.
+    pub ways: Vec<(Way, u64, Range<u64>)>,
 }
 
 /// A request that did not do what it was asked to.
@@ -355,8 +361,7 @@ impl DestinationModel {
             in_flight: 0,
             flush: FlushModel::NotBegun,
             flush_interruptions: 0,
-            direct: Intervals::default(),
-            buffered: Intervals::default(),
+            ways: Vec::new(),
         }
     }
 }

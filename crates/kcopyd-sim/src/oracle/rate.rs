@@ -38,6 +38,12 @@ impl Account {
     }
 }
 
+/// A changed rate begins a new account; an account whose rate stays keeps what it has.
+fn renewed(account: Option<Account>, rate: Option<u64>, granted: u64) -> Option<Account> {
+    let rate = rate?;
+    account.filter(|account| account.per_second == rate as f64).or(Some(Account::new(rate, granted)))
+}
+
 /// Both accounts.
 #[derive(Debug, Default)]
 pub struct RateModel {
@@ -50,8 +56,8 @@ impl RateModel {
     /// Other limits. What was let through under the old ones and has not been seen yet is granted.
     pub fn set(&mut self, limits: ThrottleLimits, now_ns: u64, granted_bytes: u64) {
         self.pass(now_ns);
-        self.bytes = limits.bytes_per_second.map(|rate| Account::new(rate, granted_bytes));
-        self.requests = limits.requests_per_second.map(|rate| Account::new(rate, 33));
+        self.bytes = renewed(self.bytes, limits.bytes_per_second, granted_bytes);
+        self.requests = renewed(self.requests, limits.requests_per_second, 33);
     }
 
     fn pass(&mut self, now_ns: u64) {
