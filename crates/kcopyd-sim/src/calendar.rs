@@ -323,7 +323,7 @@ impl<'a> Calendar<'a> {
             self.oracle.accuse(breach.promise, format!("job {index}: {}", breach.text));
             return;
         }
-        let (Ruling::Accept { length, padded }, Ok(plan)) = (ruling, answer) else {
+        let (Ruling::Accept { length, padded }, Ok(mut plan)) = (ruling, answer) else {
             let now_ns = self.engine.now_ns();
             for follower in mem::take(&mut self.followers[index]) {
                 self.at(now_ns, Command::Submit(follower as usize));
@@ -331,6 +331,7 @@ impl<'a> Calendar<'a> {
             return;
         };
         self.note(|| format!("job {index} is submitted: {spec:?}"));
+        plan.piece_bytes_max = spec.piece_bytes_max.unwrap_or(u64::MAX);
         self.begin(index, &plan, length, &padded);
         if let Some(after_ns) = spec.abort_after_ns {
             self.at(self.engine.now_ns() + after_ns, Command::Abort(index));

@@ -37,6 +37,7 @@ fn copies(name: &'static str, count: u64, flags: JobFlags, kinds: &[DiskKind]) -
         flags,
         abort_after_ns: None,
         bad: Vec::new(),
+        piece_bytes_max: None,
         watched: true,
     };
     let scenario = Scenario {

@@ -188,6 +188,8 @@ pub struct JobSpec {
     pub abort_after_ns: Option<u64>,
     /// Places that are bad until the disks are healed.
     pub bad: Vec<BadPlace>,
+    /// No piece of it is to be larger, in bytes, because a queue would split the requests.
+    pub piece_bytes_max: Option<u64>,
     /// Whether somebody looks at its progress.
     pub watched: bool,
 }

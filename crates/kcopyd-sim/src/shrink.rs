@@ -93,7 +93,8 @@ impl Search<'_> {
     }
 
     fn parts_of_jobs(&mut self) -> bool {
-        let changes: [fn(&mut JobSpec) -> bool; 9] = [
+        let changes: [fn(&mut JobSpec) -> bool; 10] = [
+            |job| take(&mut job.piece_bytes_max, None, Option::is_none),
             |job| take(&mut job.abort_after_ns, None, Option::is_none),
             |job| take(&mut job.bad, Vec::new(), Vec::is_empty),
             |job| job.bad.len() > 1 && job.bad.pop().is_some(),

@@ -143,7 +143,7 @@ fn taste(random: &mut Random, sub_job_sectors: u64, window_ns: u64) -> Taste {
         flushing: often(&[0, 0, 2, 5]),
         zeroing: often(&[0, 6, 12, 2]),
         aborting: often(&[0, 0, 20, 4]),
-        bad: often(&[0, 0, 20, 5]),
+        bad: often(&[0, 0, 8, 3]),
         watched: 10,
         chained: often(&[0, 0, 0, 1, 3]),
         window_ns: often(&[0, 0, 1, 1, 4]) * window_ns + 1,
@@ -276,6 +276,7 @@ fn job(random: &mut Random, taste: &Taste, plots: &mut [Plot], index: usize, hea
         flags: flags(random, taste),
         abort_after_ns: random.one_in(taste.aborting).then(|| skewed(random, 22)),
         bad,
+        piece_bytes_max: random.one_in(8).then(|| random.below(32 * 4096)),
         watched: random.one_in(taste.watched),
     }
 }
@@ -302,10 +303,10 @@ fn flags(random: &mut Random, taste: &Taste) -> JobFlags {
 /// One to four bad places: each somewhere, or a page or so behind the one before it, like a scratch.
 fn bad_places(random: &mut Random, count: u64, destinations: usize, zeroing: bool) -> Vec<BadPlace> {
     let mut places: Vec<BadPlace> = Vec::new();
-    for _ in 0..1 + skewed(random, 2) {
+    for _ in 0..1 + random.below(4) {
         let place = match places.last() {
             Some(last) if random.one_in(2) => {
-                let start = last.sectors.end + random.below(32);
+                let start = last.sectors.end + random.below(24);
                 BadPlace { sectors: start..start + 1 + random.below(8), ..last.clone() }
             }
             _ => bad_place(random, count, destinations, zeroing),

@@ -98,8 +98,10 @@ mod planted {
         BoundsOffByOne: "a region that ends one sector past its device's end is let through",
         FailuresJoinApart: "failures with a page between them are listed as one",
         ThrottleIsForgotten: "a throttle lets everything through",
+        RequestsChargedLate: "throttled pieces are let through before the requests of the last one are charged",
         LastComeFirstServed: "pages go to the job that came last",
         ZeroesOvertake: "pieces of zeroes overtake those that have to read",
+        DoubtComesLate: "a failure is looked into only when the rest of its chain is home",
         DoubtIsForgotten: "new pieces are begun while a failure is looked into",
     }
 

@@ -161,7 +161,7 @@ impl Oracle {
         if !next || end > job.length {
             return breach("cut", format!("job {token} begins a piece {start}..{end}, not at {}", job.cursor()));
         }
-        let most = if job.is_zeroing() { ZERO_PIECE_MAX } else { self.sub_job_bytes };
+        let most = if job.is_zeroing() { ZERO_PIECE_MAX } else { self.sub_job_bytes.min(job.piece_max) };
         if length > most || job.chains > PIECES_MAX {
             return breach("cut", format!("job {token}: piece of {length} bytes, {} chains under way", job.chains));
         }

@@ -161,6 +161,8 @@ pub struct JobModel {
     pub ignore: bool,
     pub sequential: bool,
     pub flush: bool,
+    /// The largest piece of a copy.
+    pub piece_max: u64,
     pub source: Option<SourceModel>,
     pub destinations: SmallVec<[DestinationModel; 2]>,
     /// Ascending.
@@ -207,6 +209,8 @@ impl JobModel {
             ignore: spec.flags.on_error == OnError::Ignore && !sequential,
             sequential,
             flush: spec.flags.flush == Flush::Yes,
+            // In whole pages, and never less than one.
+            piece_max: (spec.piece_bytes_max.unwrap_or(u64::MAX) / PAGE * PAGE).max(PAGE),
             source,
             destinations: destinations.into_iter().map(|(end, padded)| DestinationModel::new(end, padded)).collect(),
             pieces: Vec::new(),

@@ -207,7 +207,7 @@ impl Scheduler {
         let throttle = self.throttle.clone();
         let mut throttle = throttle.as_ref().map(SharedThrottle::lock);
         while let Some(&key) = self.waiting_for_pages.front() {
-            if throttle.is_some() && self.pieces.one_waits_to_begin() {
+            if throttle.is_some() && self.pieces.one_waits_to_begin() && !canary!(RequestsChargedLate) {
                 // Its requests are charged when its chain goes out; whether another may begin is seen after that.
                 return;
             }
@@ -273,7 +273,9 @@ impl Scheduler {
         let stops_now = job.is_stopping() && !stopping_before;
         let state = piece.sub_job.state();
         // What a failure means for other pieces does not wait for the rest of this chain (P13).
-        piece.count_doubt(job);
+        if state != State::InFlight || !canary!(DoubtComesLate) {
+            piece.count_doubt(job);
+        }
         if state == State::InFlight {
             if stops_now {
                 self.withdraw_waiting_pieces(job_key);
