@@ -159,7 +159,9 @@ impl Audit<'_> {
         let lost = || self.writes_to(index).filter(|trouble| self.is_lost(trouble, &destination.written));
         let confirmed = lost().any(|trouble| trouble.kind == TroubleKind::Confirmed);
         let soft = |trouble: &&Trouble| matches!(trouble.kind, TroubleKind::Soft | TroubleKind::Small);
-        let hard = lost().any(|trouble| trouble.kind == TroubleKind::Hard && trouble.operation != Operation::Zero);
+        // One that was recovered from has raised a suspicion all the same, which only a full success clears.
+        let is_hard = |trouble: &Trouble| trouble.kind == TroubleKind::Hard && trouble.operation != Operation::Zero;
+        let hard = self.writes_to(index).any(is_hard);
         let soft = lost().filter(soft).count() / ATTEMPTS_MAX as usize;
         confirmed || soft >= if hard { 1 } else { 2 }
     }
