@@ -34,7 +34,7 @@ function testsByPromise() {
   }
   for (const file of filesBelow('test', ['.ts', '.mjs'])) {
     const names = readFileSync(join(root, file), 'utf8').matchAll(
-      /\b(?:it|test)[\w.]*(?:\([^)]*\))?\(\s*['"`](P\d+(?:(?:, | and )P\d+)*)/g,
+      /\b(?:it|test|eachSetting)[\w.]*(?:\([^)]*\))?\(\s*['"`](P\d+(?:(?:, | and )P\d+)*)/g,
     );
     for (const [, numbers] of names) {
       note(

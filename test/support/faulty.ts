@@ -12,7 +12,7 @@ export interface ByteRange {
   readonly length: number;
 }
 
-/** What is wrong with a file. Every one of them but `bad-reads` can be written, and begins with the bytes of `file`. */
+/** What is wrong with a file. Every one of them but `bad-reads` can be written, and those with a `file` begin with its bytes. */
 export type Fault =
   /** Reading these ranges is EIO, always; all else reads as `file` does. Not to be written. */
   | { readonly kind: 'bad-reads'; readonly file: string; readonly bytes: number; readonly bad: readonly ByteRange[] }
@@ -28,6 +28,8 @@ export type Fault =
   | { readonly kind: 'full'; readonly bytes: number }
   /** Each request takes so long. */
   | { readonly kind: 'slow'; readonly file: string; readonly readMs?: number; readonly writeMs?: number }
+  /** A write that is not what `reference` holds at the same place is EIO: it judges, byte for byte, and keeps nothing. */
+  | { readonly kind: 'judge'; readonly reference: string }
   /** Nothing fails; each write takes so long, and `writes` tells which there were. */
   | { readonly kind: 'logged'; readonly file: string; readonly writeMs: number };
 
@@ -167,6 +169,8 @@ function nbdkitArguments(directory: string, fault: Fault): string[] {
     }
     case 'flush-errors':
       return evalArguments(fault.file, { flush: `if [ -e '${trigger}' ]; then echo EIO flush >&2; exit 1; fi; ` });
+    case 'judge':
+      return ['--filter=checkwrite', 'file', fault.reference];
     case 'full':
       return ['full', String(fault.bytes)];
     case 'slow': {

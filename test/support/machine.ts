@@ -94,6 +94,18 @@ export const hasNbd: () => Promise<Facility> = once(async () => {
   }
 });
 
+/** Whether block devices in compressed memory can be made. */
+export const hasZram: () => Promise<Facility> = once(async () => {
+  const root = await isRoot();
+  if (!root.available) return missing(`no zram devices: ${root.reason}`);
+  try {
+    accessSync('/sys/class/zram-control/hot_add', constants.R_OK);
+    return AVAILABLE;
+  } catch {
+    return missing('no zram devices: the kernel has no zram, or its module is not loaded');
+  }
+});
+
 /** Whether ext4 images can be made and checked. */
 export const hasExt4: () => Promise<Facility> = once(async () => programs('mkfs.ext4', 'fsck.ext4'));
 

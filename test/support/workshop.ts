@@ -1,13 +1,13 @@
 // Makes what a test, the demo or a benchmark works on: files of known bytes, loop devices, small file systems, devices that
 // fail on demand (faulty.ts); and clears all of it away again, in reverse order, also when the process is ending. It knows
 // nothing of kcopyd, nor of the test runner.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { output, runSync } from './command.js';
 import { type Fault, FaultyFile } from './faulty.js';
-import { type Facility, fastDirectory, hasLoop, hasMount, hasNbd } from './machine.js';
+import { type Facility, fastDirectory, hasLoop, hasMount, hasNbd, hasZram } from './machine.js';
 import { randomBytes } from './random.js';
 
 /** How a file is filled: with a seed's bytes, or not at all (then it is sparse and reads as zeros). */
@@ -115,6 +115,18 @@ export class Workshop {
   async tmpfs(bytes: number): Promise<string> {
     await this.#need(hasMount());
     return this.#mounted(['-t', 'tmpfs', '-o', `size=${bytes}`, 'kcopyd']);
+  }
+
+  /** A block device in compressed memory that may have so much of it and no more. Returns its path. */
+  async zram(bytes: number, memoryBytes: number): Promise<string> {
+    await this.#need(hasZram());
+    // Reading it makes a device; the number is its name.
+    const number = readFileSync('/sys/class/zram-control/hot_add', 'utf8').trim();
+    const remove = (): void => writeFileSync('/sys/class/zram-control/hot_remove', number);
+    this.#keep(async () => remove(), remove);
+    writeFileSync(`/sys/block/zram${number}/disksize`, String(bytes));
+    writeFileSync(`/sys/block/zram${number}/mem_limit`, String(memoryBytes));
+    return `/dev/zram${number}`;
   }
 
   /** Mounts a device. Returns the directory. */

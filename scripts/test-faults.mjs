@@ -1,0 +1,36 @@
+// The door `npm run test:faults`: real faults on real devices, kills, and random jobs against a model. docs/TESTING.md says
+// what is promised against which fault.
+//   npm run test:faults                         the matrix of faults, and as many kills, ends and jobs as CI has time for
+//   npm run test:faults -- --release            ten times as many of them
+//   npm run test:faults -- --kills 500 kills    only the files whose names contain a word, or any arguments of vitest's
+import { report, vitest } from './running.mjs';
+import { checkTools, installLaboratory, setUp, step } from './setup.mjs';
+
+/** How many processes are killed, natively and from Node. */
+const KILLS = { native: 1_000, node: 100 };
+
+const args = process.argv.slice(2);
+const isRelease = take('--release') !== undefined;
+const times = isRelease ? 10 : 1;
+const kills = Number(take('--kills', true) ?? KILLS.native * times);
+
+checkTools();
+setUp();
+const missing = installLaboratory();
+const { importTypeScript } = await import('./typescript.mjs');
+const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
+for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
+const env = {
+  KCOPYD_TEST_KILLS: String(kills),
+  KCOPYD_TEST_KILLS_NODE: String(Math.ceil((kills * KILLS.node) / KILLS.native)),
+};
+const run = await vitest('faults', ['--config', 'vitest.faults.config.ts', ...args], env);
+report([run], [...(await facilities()), ...missing]);
+
+/** Takes an option out of the arguments: its value, or whether it was there. */
+function take(name, hasValue = false) {
+  const place = args.indexOf(name);
+  if (place < 0) return undefined;
+  const [, value] = args.splice(place, hasValue ? 2 : 1);
+  return hasValue ? value : true;
+}
