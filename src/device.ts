@@ -3,8 +3,9 @@
 import { readlinkSync } from 'node:fs';
 import type { Device } from '../index.js';
 import { deviceClosed, fromNative } from './errors.js';
+import { loadBinding } from './loader.js';
 import type { NativeDeviceOptions } from './native.js';
-import { type Binding, isNativeError, loadBinding, type NativeAccess, type NativeDevice } from './native.js';
+import { type Binding, isNativeError, type NativeAccess, type NativeDevice } from './native.js';
 import { flag, integer, oneOf, pathBytes, readObject } from './options.js';
 import { Tally } from './tally.js';
 

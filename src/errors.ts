@@ -110,6 +110,7 @@ export function fromNative(error: NativeError, known: { path?: string; destinati
     syscall: error.syscall ?? undefined,
     path,
     destination: error.destination ?? known.destination,
+    ...('cause' in error && { cause: error.cause }),
   };
   if (error.code !== '') {
     const where = path === undefined || error.message.includes(path) ? '' : ` (${path})`;

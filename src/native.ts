@@ -1,7 +1,6 @@
-// Finds and types the native binding. This is the whole boundary between TypeScript and Rust: what is declared here is
+// The types of the native binding. This is the whole boundary between TypeScript and Rust: what is declared here is
 // implemented by crates/kcopyd-node, and nothing else crosses. It refuses to know options, defaults and errors' classes:
-// refusals cross as data, and src/errors.ts alone makes Errors of them. Importing it never fails; loading may.
-import { createRequire } from 'node:module';
+// refusals cross as data, and src/errors.ts alone makes Errors of them. How the binding is found is src/loader.ts's matter.
 
 /** A refusal or a failure, as data. */
 export interface NativeError {
@@ -17,6 +16,8 @@ export interface NativeError {
   readonly path: string | null;
   /** The destination that it was about, from 0. */
   readonly destination: number | null;
+  /** What the loader met. Nothing that crosses has it. */
+  readonly cause?: unknown;
 }
 
 /** What a device is opened for. */
@@ -152,6 +153,8 @@ export interface NativeClient {
 
 /** The native module. */
 export interface Binding {
+  /** The version of the package that it was built for: it works with no other. */
+  version(): string;
   support(): { platform: string; engine: 'io_uring' | 'threads' | null; reason: string; kernel: string };
   /** Opens a device, on libuv's pool. A path is bytes: the names of files need not be UTF-8. */
   openDevice(path: Uint8Array, options: NativeDeviceOptions): Promise<NativeDevice | NativeError>;
@@ -168,107 +171,4 @@ export interface Binding {
 /** Whether a value that crossed the boundary is a refusal. */
 export function isNativeError(value: object | null): value is NativeError {
   return value !== null && 'errno' in value && 'message' in value;
-}
-
-let loaded: Binding | undefined;
-
-/** The binding, loaded on first use; or why there is none. A failure is not remembered: the next call tries again. */
-export function loadBinding(): Binding | NativeError {
-  if (loaded) return loaded;
-  const result = load();
-  if (!isNativeError(result)) loaded = result;
-  return result;
-}
-
-const require: NodeJS.Require = createRequire(import.meta.url);
-
-interface Candidate {
-  readonly name: string;
-  readonly load: () => unknown;
-}
-
-// Every require is a literal, so that bundlers and file tracers see what may be loaded. The local build comes first.
-const CANDIDATES: Readonly<Record<string, readonly Candidate[]>> = {
-  'linux-x64-gnu': [
-    { name: 'native/kcopyd.linux-x64-gnu.node', load: () => require('#native/kcopyd.linux-x64-gnu.node') },
-    { name: '@kcopyd/binding-linux-x64-gnu', load: () => require('@kcopyd/binding-linux-x64-gnu') },
-  ],
-  'linux-x64-musl': [
-    { name: 'native/kcopyd.linux-x64-musl.node', load: () => require('#native/kcopyd.linux-x64-musl.node') },
-    { name: '@kcopyd/binding-linux-x64-musl', load: () => require('@kcopyd/binding-linux-x64-musl') },
-  ],
-  'linux-arm64-gnu': [
-    { name: 'native/kcopyd.linux-arm64-gnu.node', load: () => require('#native/kcopyd.linux-arm64-gnu.node') },
-    { name: '@kcopyd/binding-linux-arm64-gnu', load: () => require('@kcopyd/binding-linux-arm64-gnu') },
-  ],
-  'linux-arm64-musl': [
-    { name: 'native/kcopyd.linux-arm64-musl.node', load: () => require('#native/kcopyd.linux-arm64-musl.node') },
-    { name: '@kcopyd/binding-linux-arm64-musl', load: () => require('@kcopyd/binding-linux-arm64-musl') },
-  ],
-};
-
-function load(): Binding | NativeError {
-  const platform =
-    process.platform === 'linux' ? `linux-${process.arch}-${libc()}` : `${process.platform}-${process.arch}`;
-  const candidates = CANDIDATES[platform];
-  if (!candidates) return refusal('ERR_KCOPYD_UNSUPPORTED_PLATFORM', unsupportedText(platform));
-  const chosen = process.env.NAPI_RS_NATIVE_LIBRARY_PATH;
-  if (chosen) return tryAll([{ name: chosen, load: () => require(chosen) }]);
-  return tryAll(candidates);
-}
-
-/** The first candidate that loads. One that exists and does not load ends the search: the next would only hide the reason. */
-function tryAll(candidates: readonly Candidate[]): Binding | NativeError {
-  for (const { name, load } of candidates) {
-    try {
-      return load() as Binding;
-    } catch (error) {
-      if (!isMissing(error)) return refusal('ERR_KCOPYD_BINDING_LOAD_FAILED', loadFailedText(name, error));
-    }
-  }
-  return refusal('ERR_KCOPYD_BINDING_NOT_FOUND', notFoundText(candidates));
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException | undefined)?.code === 'MODULE_NOT_FOUND';
-}
-
-interface Report {
-  readonly header: { readonly glibcVersionRuntime?: string };
-}
-
-/** Which C library Node itself runs on: only glibc puts its version into the report. */
-function libc(): 'gnu' | 'musl' {
-  const report = process.report as NodeJS.ProcessReport & { excludeNetwork?: boolean };
-  const before = report.excludeNetwork;
-  // Without this the report looks up the name of every peer of every socket.
-  report.excludeNetwork = true;
-  const { header } = report.getReport() as unknown as Report;
-  report.excludeNetwork = before ?? false;
-  return header.glibcVersionRuntime ? 'gnu' : 'musl';
-}
-
-function refusal(code: string, message: string): NativeError {
-  return { code, message, errno: 0, syscall: null, path: null, destination: null };
-}
-
-function unsupportedText(platform: string): string {
-  return `kcopyd has no native part for ${platform}: it runs on Linux, on x64 and arm64, with glibc or musl`;
-}
-
-function loadFailedText(name: string, error: unknown): string {
-  const cause = error instanceof Error ? error.message : String(error);
-  const cure = /GLIBC_\d/.test(cause)
-    ? 'it needs a newer glibc than this system has: use a newer system, or build from source (npm run build in a checkout)'
-    : 'reinstall it (npm ci, without copying node_modules between systems), or build from source (npm run build in a checkout)';
-  return `kcopyd's native part ${name} is there but does not load: ${cause}; ${cure}`;
-}
-
-function notFoundText(candidates: readonly Candidate[]): string {
-  const names = candidates.map(({ name }) => name).join(' nor ');
-  return (
-    `kcopyd's native part is not there (neither ${names}): in a checkout run npm run build; where kcopyd is installed, ` +
-    'its optional dependencies were left out, or the lock file was made on another system by npm older than 11.3: see ' +
-    'npm ls kcopyd, then install again with npm install --include=optional'
-  );
 }

@@ -365,7 +365,7 @@ test('await using closes a client', async () => {
 
 test('P26 auto runs on the best engine that works, and says which and why', async ({ client }) => {
   const { platform, engine, reason, kernel } = support();
-  expect(platform).toMatch(/^linux-(x64|arm64)/);
+  expect(platform).toMatch(/^linux-(x64|arm64)-(gnu|musl)$/);
   expect(kernel).toMatch(/^\d+\.\d+/);
   expect(reason).not.toBe('');
   const copier = await client({});
@@ -424,7 +424,7 @@ test('P26 where nothing can run the import succeeds and create() rejects', async
     const failures = await Promise.allSettled([KcopydClient.create(), Device.open('/etc/passwd')]);
     const { platform, engine, reason } = support();
     console.log(JSON.stringify([...failures.map(({ reason: { code } }) => code), platform, engine, reason]));`;
-  const ended = await inOwnProcess(script, {}, { env: { NAPI_RS_NATIVE_LIBRARY_PATH: '' } });
+  const ended = await inOwnProcess(script, {}, { env: { KCOPYD_NATIVE_LIBRARY_PATH: '' } });
   expect(ended.stderr).toBe('');
   const [create, open, platform, engine, reason] = JSON.parse(ended.stdout) as unknown[];
   expect([create, open]).toEqual(['ERR_KCOPYD_UNSUPPORTED_PLATFORM', 'ERR_KCOPYD_UNSUPPORTED_PLATFORM']);

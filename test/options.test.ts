@@ -395,7 +395,7 @@ describe('Throttle', () => {
       throttle.set({ iops: 5 });
       const error = await KcopydClient.create({ throttle }).catch(({ code }) => code);
       console.log(error);`;
-    const ended = await inOwnProcess(script, {}, { env: { NAPI_RS_NATIVE_LIBRARY_PATH: '/nowhere/kcopyd.node' } });
+    const ended = await inOwnProcess(script, {}, { env: { KCOPYD_NATIVE_LIBRARY_PATH: '/nowhere/kcopyd.node' } });
     expect(ended.stderr).toBe('');
     expect(ended.stdout.trim()).toBe('ERR_KCOPYD_BINDING_NOT_FOUND');
   });

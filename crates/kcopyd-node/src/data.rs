@@ -174,14 +174,15 @@ impl From<Support> for NativeSupport {
     }
 }
 
-/// What this was built for, as Node names it: `linux-x64`. The core refuses to know Node's names.
+/// What this was built for, as the platform packages are named: `linux-x64-gnu`. The core refuses to know Node's names.
 fn platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "x64",
         "aarch64" => "arm64",
         other => other,
     };
-    format!("{}-{architecture}", std::env::consts::OS)
+    let library = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    format!("{}-{architecture}-{library}", std::env::consts::OS)
 }
 
 fn kind_name(kind: Kind) -> &'static str {

@@ -16,6 +16,13 @@ use napi_derive::napi;
 
 use data::NativeSupport;
 
+/// The version of the package that this was built for. It works with no other: the numbers that cross have no names.
+#[napi(catch_unwind)]
+#[must_use]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
 /// What this machine can run.
 #[napi(catch_unwind)]
 #[must_use]
