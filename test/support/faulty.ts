@@ -1,7 +1,7 @@
 // Files that fail on demand: nbdkit with a fault filter, shown as one file by nbdfuse. A loop device on such a file is a block
 // device that fails the same way. The faults are the ones tried out in docs/TESTING.md; which test uses which, it does not know.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { output, runSync } from './command.js';
@@ -12,14 +12,17 @@ export interface ByteRange {
   readonly length: number;
 }
 
+/** What a request may fail with, EIO unless said otherwise. A loop device makes EIO of most of them. */
+export type ErrorCode = 'EPERM' | 'EIO' | 'ENOMEM' | 'EINVAL' | 'ENOSPC' | 'ESHUTDOWN';
+
 /** What is wrong with a file. Every one of them but `bad-reads` can be written, and those with a `file` begin with its bytes. */
 export type Fault =
   /** Reading these ranges is EIO, always; all else reads as `file` does. Not to be written. */
   | { readonly kind: 'bad-reads'; readonly file: string; readonly bytes: number; readonly bad: readonly ByteRange[] }
-  /** Every read is EIO while the fault is on. */
-  | { readonly kind: 'read-errors'; readonly file: string }
-  /** Every write is EIO while the fault is on. */
-  | { readonly kind: 'write-errors'; readonly file: string }
+  /** Every read fails while the fault is on. */
+  | { readonly kind: 'read-errors'; readonly file: string; readonly code?: ErrorCode }
+  /** Every write fails while the fault is on. */
+  | { readonly kind: 'write-errors'; readonly file: string; readonly code?: ErrorCode }
   /** A write that touches this range is EIO while the fault is on. One process a request: for small devices. */
   | { readonly kind: 'bad-writes'; readonly file: string; readonly bad: ByteRange }
   /** Every flush is EIO while the fault is on; writes succeed. One process a request. */
@@ -43,6 +46,9 @@ export class FaultyFile {
   readonly #trigger: string;
   readonly #server: ChildProcess;
   readonly #ended: Promise<void>;
+
+  /** The kernel's number for the connection with the server: that of the file system's device. */
+  #connection = 0;
 
   private constructor(directory: string, server: ChildProcess) {
     this.#directory = directory;
@@ -70,6 +76,9 @@ export class FaultyFile {
     const faulty = new FaultyFile(directory, server);
     try {
       await appears(directory, pidFile, server);
+      // An anonymous device's major number is 0, and its minor number has 20 bits, of which the lower 8 stand apart.
+      const { dev } = statSync(join(directory, 'mount'));
+      faulty.#connection = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
     } catch (error) {
       await faulty.stop();
       throw new Error(`${fault.kind}: nbdfuse did not start: ${said.trim()}`, { cause: error });
@@ -109,6 +118,11 @@ export class FaultyFile {
   async vanish(): Promise<void> {
     this.#server.kill('SIGKILL');
     await this.#ended;
+  }
+
+  /** The kernel gives the file up, as `umount -f` would: requests in flight fail at once, also those that are stuck. */
+  abort(control: string): void {
+    writeFileSync(join(control, String(this.#connection), 'abort'), '1');
   }
 
   /** Takes it away; what still uses it gets errors. */
@@ -158,10 +172,14 @@ function nbdkitArguments(directory: string, fault: Fault): string[] {
   switch (fault.kind) {
     case 'bad-reads':
       return ['-r', '--filter=ddrescue', 'file', fault.file, `ddrescue-mapfile=${join(directory, 'map')}`];
-    case 'read-errors':
-      return ['--filter=error', 'file', fault.file, 'error=EIO', 'error-pread-rate=1', `error-file=${trigger}`];
-    case 'write-errors':
-      return ['--filter=error', 'file', fault.file, 'error=EIO', 'error-pwrite-rate=1', `error-file=${trigger}`];
+    case 'read-errors': {
+      const error = `error=${fault.code ?? 'EIO'}`;
+      return ['--filter=error', 'file', fault.file, error, 'error-pread-rate=1', `error-file=${trigger}`];
+    }
+    case 'write-errors': {
+      const error = `error=${fault.code ?? 'EIO'}`;
+      return ['--filter=error', 'file', fault.file, error, 'error-pwrite-rate=1', `error-file=${trigger}`];
+    }
     case 'bad-writes': {
       const { offset, length } = fault.bad;
       const hit = `[ -e '${trigger}' ] && [ $4 -lt ${offset + length} ] && [ $(($4 + $3)) -gt ${offset} ]`;

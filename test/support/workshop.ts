@@ -129,6 +129,12 @@ export class Workshop {
     return `/dev/zram${number}`;
   }
 
+  /** Where the kernel's connections with FUSE servers can be given up. Returns the directory for `FaultyFile.abort`. */
+  async fuseControl(): Promise<string> {
+    await this.#need(hasMount());
+    return this.#mounted(['-t', 'fusectl', 'kcopyd']);
+  }
+
   /** Mounts a device. Returns the directory. */
   async mount(device: string, ...options: readonly string[]): Promise<string> {
     await this.#need(hasMount());

@@ -1,6 +1,7 @@
 // The matrix: the same case at every logical block size, number of destinations and engine, each counted for itself. It makes
 // the client, the devices and the copy of a case, and afterwards sees that the pool is whole and that the client still works.
 import { readFile } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
 import { type IoRegion, type JobOptions, type KcopydClient, KcopydError, type Outcome } from 'kcopyd';
 import { afterAll, expect } from 'vitest';
 import { ENGINES, type EngineName, expectBytes, SECTOR, test } from '../../support/kcopyd.js';
@@ -106,6 +107,20 @@ export async function ended(copying: Promise<Outcome>): Promise<Copied> {
 /** Copies the source's region to all destinations. */
 export function copy(trial: Trial, options: JobOptions = {}): Promise<Copied> {
   return ended(trial.client.copy(source(trial), regions(trial), options));
+}
+
+/** Waits until a client has requests out and gets on no further: it waits for a device. */
+export async function waits(client: KcopydClient): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  let seen = '';
+  for (let same = 0; same < 5; ) {
+    expect(performance.now(), 'the client has come to wait for a device').toBeLessThan(deadline);
+    await setTimeout(5);
+    const { pages, subJobs } = client.stats;
+    const now = `${pages.free} ${subJobs}`;
+    same = now === seen && pages.free < pages.total ? same + 1 : 0;
+    seen = now;
+  }
 }
 
 /** P19: the pool is whole; and the client copies on, between devices without a fault. */
