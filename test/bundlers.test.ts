@@ -57,7 +57,13 @@ async function app(workshop: Workshop, main: string): Promise<App> {
     async bundle(entry: string, options: BuildOptions) {
       const path = at(options.format === 'cjs' ? 'bundle.cjs' : 'bundle.mjs');
       const absWorkingDir = installed.directory;
-      const common: BuildOptions = { absWorkingDir, entryPoints: [entry], outfile: path, bundle: true, platform: 'node' };
+      const common: BuildOptions = {
+        absWorkingDir,
+        entryPoints: [entry],
+        outfile: path,
+        bundle: true,
+        platform: 'node',
+      };
       const { warnings } = await build({ ...common, logLevel: 'silent', target: 'node20.19', ...options });
       return { path, warnings };
     },
