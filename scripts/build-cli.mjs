@@ -7,19 +7,27 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outfile = `${root}/dist/cli/kcopyd.js`;
 
-await build({
-  absWorkingDir: root,
-  entryPoints: ['cli/kcopyd.ts'],
-  outfile,
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20.19',
-  external: ['../index.js'],
-  legalComments: 'inline',
-  // The bundled libraries are CommonJS and call require() for Node's own modules; the name must not meet one of ours.
-  banner: {
-    js: "import { createRequire as requireForBundle } from 'node:module';\nconst require = requireForBundle(import.meta.url);",
-  },
-});
-chmodSync(outfile, 0o755);
+/** Bundles it, with further options of esbuild's; what esbuild says. */
+export function bundle(options) {
+  return build({
+    absWorkingDir: root,
+    entryPoints: ['cli/kcopyd.ts'],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20.19',
+    external: ['../index.js'],
+    legalComments: 'inline',
+    // The bundled libraries are CommonJS and call require() for Node's own modules; the name must not meet one of ours.
+    banner: {
+      js: "import { createRequire as requireForBundle } from 'node:module';\nconst require = requireForBundle(import.meta.url);",
+    },
+    ...options,
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await bundle({});
+  chmodSync(outfile, 0o755);
+}
