@@ -21,23 +21,14 @@ use crate::engine::{Endpoint, Event, TagEngine};
 use crate::fault::Bad;
 use crate::oracle::requests::{Ruling, compare, ruling};
 use crate::oracle::{Breach, Figures, JobEnd, Oracle, Submitted};
-use crate::scenario::{DiskKind, JobSpec, Party, Place, Scenario, When};
+use crate::scenario::{DiskKind, JobSpec, Party, Place, Scenario};
+use crate::wishes::{Command, Wishes};
 
 /// A client looks at a throttle again after this time at the latest.
 const THROTTLE_LOOK_NS: u64 = 100_000_000;
 
 /// A run that takes more turns than this does not end.
 const TURNS_MAX: u64 = 2_000_000;
-
-/// What the caller does, or the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Command {
-    Heal,
-    Submit(usize),
-    Abort(usize),
-    AbortAll,
-    Throttle(usize),
-}
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -69,7 +60,7 @@ pub enum Trace {
 #[must_use]
 pub fn run(scenario: &Scenario, trace: Trace) -> Report {
     let mut calendar = Calendar::new(scenario, trace);
-    calendar.open();
+    calendar.probe();
     while calendar.turn() {}
     Report {
         breach: calendar.oracle.breach().cloned(),
@@ -79,6 +70,13 @@ pub fn run(scenario: &Scenario, trace: Trace) -> Report {
         turns: calendar.turns,
         trace: calendar.lines,
     }
+}
+
+/// Whether the client takes jobs.
+#[derive(Clone, Copy, PartialEq)]
+enum Door {
+    Open,
+    Closed,
 }
 
 struct Calendar<'a> {
@@ -93,6 +91,7 @@ struct Calendar<'a> {
     events: Vec<Event>,
     completions: Vec<Completion>,
     turns: u64,
+    door: Door,
     trace: Trace,
     lines: Vec<String>,
 }
@@ -101,47 +100,31 @@ impl<'a> Calendar<'a> {
     fn new(scenario: &'a Scenario, trace: Trace) -> Self {
         let throttle = (!scenario.throttle.is_empty())
             .then(|| SharedThrottle::new(Throttle::new(ThrottleLimits::default(), Duration::ZERO)));
+        let Wishes { commands, followers } = Wishes::of(scenario);
         Calendar {
             scenario,
             scheduler: Scheduler::new(scenario.pages, scenario.sub_job_sectors, throttle.clone()),
             engine: TagEngine::new(scenario),
             oracle: Oracle::new(scenario),
             throttle,
-            commands: BinaryHeap::new(),
-            followers: vec![SmallVec::new(); scenario.jobs.len()],
+            commands,
+            followers,
             events: Vec::new(),
             completions: Vec::new(),
             turns: 0,
+            door: Door::Open,
             trace,
             lines: Vec::new(),
         }
     }
 
-    /// Writes down what the caller will do.
-    fn open(&mut self) {
-        let scenario = self.scenario;
-        for probe in &scenario.probes {
+    /// Has the requests judged that are judged only.
+    fn probe(&mut self) {
+        for probe in &self.scenario.probes {
             let (source, destinations) = (probe.source.as_ref(), &probe.destinations);
             if let Err(breach) = compare(&ruling(source, destinations), &plan(source, destinations)) {
                 self.oracle.accuse(breach.promise, format!("{}: {probe:?}", breach.text));
             }
-        }
-        for (index, job) in scenario.jobs.iter().enumerate() {
-            match job.when {
-                When::At(at_ns) => self.at(at_ns, Command::Submit(index)),
-                When::After(before) if scenario.jobs[before].when != When::Never => {
-                    self.followers[before].push(index as u32);
-                }
-                When::After(_) => self.at(0, Command::Submit(index)),
-                When::Never => {}
-            }
-        }
-        for (index, (at_ns, _)) in scenario.throttle.iter().enumerate() {
-            self.at(*at_ns, Command::Throttle(index));
-        }
-        self.at(scenario.heal_at_ns, Command::Heal);
-        if let Some(at_ns) = scenario.abort_all_at_ns {
-            self.at(at_ns, Command::AbortAll);
         }
     }
 
@@ -166,6 +149,9 @@ impl<'a> Calendar<'a> {
         if self.scenario.abort_first_before_turn == Some(self.turns) {
             self.obey(Command::Abort(0));
         }
+        if self.scenario.close_before_turn == Some(self.turns) {
+            self.obey(Command::Close);
+        }
         let now_ns = self.engine.now_ns();
         while let Some(Reverse((at_ns, command))) = self.commands.peek().copied()
             && at_ns <= now_ns
@@ -178,7 +164,8 @@ impl<'a> Calendar<'a> {
         if self.oracle.breach().is_some() {
             return false;
         }
-        if self.scheduler.is_idle() && self.commands.is_empty() {
+        // A closed client ends with its last job, whatever the caller still wanted.
+        if self.scheduler.is_idle() && (self.commands.is_empty() || self.door == Door::Closed) {
             self.oracle.finished(self.scheduler.pool().free());
             return false;
         }
@@ -291,6 +278,8 @@ impl<'a> Calendar<'a> {
         }
         match command {
             Command::Heal => self.engine.heal(),
+            Command::Close => self.door = Door::Closed,
+            Command::Submit(_) if self.door == Door::Closed => {}
             Command::Submit(index) => self.submit(index),
             Command::Abort(index) => {
                 self.oracle.aborted(index as u64);

@@ -36,9 +36,9 @@ pub struct Results {
     pub processor_time: Duration,
 }
 
-/// Runs the seeds from `first_seed` on, until so many jobs have ended or a promise is broken.
+/// Runs the seeds from `first_seed` on, until so many jobs have ended, the time is over or a promise is broken.
 #[must_use]
-pub fn campaign(first_seed: u64, jobs: u64, threads: usize, doublecheck: Doublecheck) -> Results {
+pub fn campaign(first_seed: u64, jobs: u64, threads: usize, doublecheck: Doublecheck, within: Duration) -> Results {
     let (next_seed, jobs_done, stop) = (AtomicU64::new(first_seed), AtomicU64::new(0), AtomicBool::new(false));
     let results = Mutex::new(Results::default());
     let began = Instant::now();
@@ -46,7 +46,8 @@ pub fn campaign(first_seed: u64, jobs: u64, threads: usize, doublecheck: Doublec
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 let mut own = Results::default();
-                while jobs_done.load(Ordering::Relaxed) < jobs && !stop.load(Ordering::Relaxed) {
+                let in_time = || began.elapsed() < within;
+                while jobs_done.load(Ordering::Relaxed) < jobs && in_time() && !stop.load(Ordering::Relaxed) {
                     let seed = next_seed.fetch_add(1, Ordering::Relaxed);
                     let done = one(seed, doublecheck, &mut own);
                     jobs_done.fetch_add(done, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use kcopyd::canary::{Canary, plant};
+use kcopyd::canary::{Canary, plant, plant_everywhere};
 
 use crate::calendar::Trace;
 use crate::caught::run_caught;
@@ -38,6 +38,13 @@ pub fn look_for_all(seeds: u64, threads: usize) -> bool {
     let missed = found.iter().filter(|one| one.after.is_none()).count();
     println!("{} planted bugs, {} found within {seeds} seeds each", found.len(), found.len() - missed);
     missed == 0
+}
+
+/// Plants a bug for good, in every thread to come.
+pub fn plant_by_name(name: &str) -> Result<(), String> {
+    let named = Canary::ALL.iter().find(|canary| format!("{canary:?}") == name);
+    plant_everywhere(*named.ok_or_else(|| format!("no canary is called {name}"))?);
+    Ok(())
 }
 
 fn look_for(canary: Canary, seeds: u64) -> Found {

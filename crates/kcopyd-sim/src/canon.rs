@@ -58,6 +58,8 @@ fn copies(name: &'static str, count: u64, flags: JobFlags, kinds: &[DiskKind]) -
         abort_all_at_ns: None,
         abort_first_before_turn: None,
         break_after_turn: None,
+        close_at_ns: None,
+        close_before_turn: None,
     };
     Named { name, scenario }
 }
@@ -93,7 +95,7 @@ pub fn canon() -> Vec<Named> {
     );
     wide.scenario.sub_job_sectors = 16;
     canon.push(wide);
-    canon.extend([misaligned(), tail(), zeroes(), two_jobs()]);
+    canon.extend([misaligned(), tail(), zeroes(), two_jobs(), chained()]);
     canon
 }
 
@@ -133,6 +135,19 @@ fn two_jobs() -> Named {
     second.destinations[0].sector = 24;
     second.source = Some(Place { disk: 0, sector: 5000 });
     named.scenario.jobs.push(second);
+    named.scenario.pages = 1;
+    named
+}
+
+/// Three jobs, each submitted from the callback of the one before it: a close refuses those that have not come yet.
+fn chained() -> Named {
+    let mut named = copies("three jobs, each from the callback of the one before", 8, PLAIN, &blocks(1));
+    for before in 0..2 {
+        let mut next = named.scenario.jobs[before].clone();
+        next.when = When::After(before);
+        next.destinations[0].sector += 8;
+        named.scenario.jobs.push(next);
+    }
     named.scenario.pages = 1;
     named
 }

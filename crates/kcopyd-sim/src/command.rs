@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use crate::calendar::Trace;
 use crate::campaign::{Doublecheck, Results, campaign};
@@ -14,9 +15,11 @@ use crate::swarm::scenario;
 
 const USAGE: &str = "\
 npm run sim -- [--jobs N] [--seed S] [--doublecheck] [--threads T]    random runs: N jobs (1,000,000), from seed S (0) on
+    [--seconds N]                                                    fewer, if they take longer
 npm run sim -- --seed S                                              that seed alone, written down
 npm run sim -- --exhaustive                                          everything that can happen to a canon of small jobs
-npm run sim -- --canaries [--seeds N]                                planted bugs, each to be found within N (2,000) seeds";
+npm run sim -- --canaries [--seeds N]                                planted bugs, each to be found within N (2,000) seeds
+    --plant NAME                                                     one of them, in any of the above";
 
 /// What is asked for.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ struct Arguments {
     jobs: Option<u64>,
     seed: Option<u64>,
     seeds: u64,
+    within: Duration,
+    planted: Option<String>,
     threads: usize,
     doublecheck: Doublecheck,
     what: What,
@@ -40,7 +45,8 @@ impl Arguments {
     fn read(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let (doublecheck, what) = (Doublecheck::No, What::Swarm);
-        let mut read = Arguments { jobs: None, seed: None, seeds: 2000, threads, doublecheck, what };
+        let within = Duration::MAX;
+        let mut read = Arguments { jobs: None, seed: None, seeds: 2000, within, planted: None, threads, doublecheck, what };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut number = || {
@@ -52,6 +58,8 @@ impl Arguments {
                 "--jobs" => read.jobs = Some(number()?),
                 "--seed" => read.seed = Some(number()?),
                 "--seeds" => read.seeds = number()?,
+                "--seconds" => read.within = Duration::from_secs(number()?),
+                "--plant" => read.planted = Some(arguments.next().ok_or("--plant needs a name")?),
                 "--threads" => read.threads = number()?.clamp(1, 1024) as usize,
                 "--doublecheck" => read.doublecheck = Doublecheck::Yes,
                 "--exhaustive" => read.what = What::Exhaustive,
@@ -73,6 +81,12 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(name) = &read.planted
+        && let Err(error) = plant(name)
+    {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
     silence_panics();
     let good = match (read.what, read.seed, read.jobs) {
         (What::Swarm, Some(seed), None) => one_seed(seed),
@@ -84,8 +98,11 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn swarm(seed: u64, jobs: u64, read: &Arguments) -> bool {
-    let results = campaign(seed, jobs, read.threads, read.doublecheck);
+    let results = campaign(seed, jobs, read.threads, read.doublecheck, read.within);
     print_figures(&results, read.threads);
+    if results.figures.jobs < jobs && results.broken.is_none() {
+        println!("fewer than {jobs} jobs: {} s were over", read.within.as_secs());
+    }
     let Some((seed, breach)) = &results.broken else { return true };
     print_breach(&scenario(*seed), breach);
     println!("\nagain: npm run sim -- --seed {seed}");
@@ -161,6 +178,16 @@ fn exhaustive(threads: usize) -> bool {
 #[cfg(feature = "canary")]
 fn canaries(seeds: u64, threads: usize) -> bool {
     crate::canaries::look_for_all(seeds, threads)
+}
+
+#[cfg(feature = "canary")]
+fn plant(name: &str) -> Result<(), String> {
+    crate::canaries::plant_by_name(name)
+}
+
+#[cfg(not(feature = "canary"))]
+fn plant(_name: &str) -> Result<(), String> {
+    Err("this build has no canaries in it: build it with --features canary, as npm run sim does".to_owned())
 }
 
 #[cfg(not(feature = "canary"))]

@@ -1,5 +1,5 @@
 //! Everything that can happen to the canon: every single fault and every pair of them, faults that stay, every moment for an
-//! abort and for a break-down, every order of completions. It refuses to be random.
+//! abort, a close and a break-down, every order of completions. It refuses to be random.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -89,10 +89,11 @@ impl Trial {
         Some(report)
     }
 
-    /// A run that is aborted, or breaks down, before every turn of this one.
+    /// A run that is aborted, closed, or breaks down, before every turn of this one.
     fn interrupted(&mut self, scenario: &Scenario, turns: u64) {
         for turn in 1..=turns + 1 {
             self.run(&Scenario { abort_first_before_turn: Some(turn), ..scenario.clone() });
+            self.run(&Scenario { close_before_turn: Some(turn), ..scenario.clone() });
             self.run(&Scenario { break_after_turn: Some(turn), ..scenario.clone() });
         }
     }
@@ -126,7 +127,7 @@ fn faults(named: &Named) -> Exhausted {
             }
         }
     }
-    trial.exhausted(format!("every fault, pair, abort and break-down: {}", named.name))
+    trial.exhausted(format!("every fault, pair, abort, close and break-down: {}", named.name))
 }
 
 /// Every order, without a fault and with each single request failing for good or coming short.

@@ -20,6 +20,7 @@ mod probes;
 pub mod scenario;
 mod shrink;
 mod swarm;
+mod wishes;
 
 pub use calendar::{Report, Trace};
 pub use campaign::{Doublecheck, Results, campaign};

@@ -49,6 +49,10 @@ pub struct Scenario {
     pub abort_first_before_turn: Option<u64>,
     /// After which turn the client breaks, if it does: no outcome comes any more, and its list of unfinished jobs must be right.
     pub break_after_turn: Option<u64>,
+    /// When the client is closed, if it is before all is done: what comes later is refused, what was accepted comes to its end.
+    pub close_at_ns: Option<u64>,
+    /// Before which turn of the client it is closed, if it is.
+    pub close_before_turn: Option<u64>,
 }
 
 /// A request that is judged only.

@@ -52,6 +52,7 @@ impl Search<'_> {
         found |= self.attempt(|scenario| take(&mut scenario.throttle, Vec::new(), |throttle| throttle.is_empty()));
         found |= self.attempt(|scenario| take(&mut scenario.abort_all_at_ns, None, Option::is_none));
         found |= self.attempt(|scenario| take(&mut scenario.break_after_turn, None, Option::is_none));
+        found |= self.attempt(|scenario| take(&mut scenario.close_at_ns, None, Option::is_none));
         let even = Latency { base_ns: 1000, jitter_ns: 0, outlier_one_in: 0, outlier_ns: 0, together_ns: 0 };
         found |= self.attempt(|scenario| replace(&mut scenario.latency, even));
         found |= self.attempt(|scenario| replace(&mut scenario.steps_max, 256));

@@ -77,6 +77,8 @@ pub fn scenario(seed: u64) -> Scenario {
         abort_all_at_ns: random.one_in(32).then(|| random.below(2 * heal_at_ns)),
         abort_first_before_turn: None,
         break_after_turn: random.one_in(64).then(|| 1 + random.below(100)),
+        close_at_ns: random.one_in(16).then(|| random.below(heal_at_ns)),
+        close_before_turn: None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The simulator on itself: a taste of what `npm run sim` does at length, and that a run is a function of its seed.
 
+use std::time::Duration;
+
 use kcopyd_sim::{Doublecheck, Trace, campaign, run_caught, scenario};
 
 #[test]
 fn no_promise_is_broken_by_the_first_seeds() {
-    let results = campaign(0, 20_000, 1, Doublecheck::No);
+    let results = campaign(0, 20_000, 1, Doublecheck::No, Duration::MAX);
     assert!(results.broken.is_none(), "{:?}", results.broken);
     let figures = results.figures;
     assert!(figures.jobs >= 20_000 && figures.faults > 1000 && figures.aborted > 100, "{figures:?}");
@@ -13,7 +15,7 @@ fn no_promise_is_broken_by_the_first_seeds() {
 
 #[test]
 fn a_seed_is_one_run_and_another_seed_another() {
-    let results = campaign(1_000_000, 2000, 1, Doublecheck::Yes);
+    let results = campaign(1_000_000, 2000, 1, Doublecheck::Yes, Duration::MAX);
     assert!(results.broken.is_none(), "{:?}", results.broken);
     let digest = |seed| run_caught(&scenario(seed), Trace::Off).digest;
     assert_ne!(digest(1), digest(2));

@@ -29,11 +29,12 @@ pub(crate) const fn none_is_planted() -> bool {
 }
 
 #[cfg(feature = "canary")]
-pub use planted::{Canary, is_planted, plant};
+pub use planted::{Canary, is_planted, plant, plant_everywhere};
 
 #[cfg(feature = "canary")]
 mod planted {
     use std::cell::Cell;
+    use std::sync::OnceLock;
 
     macro_rules! canaries {
         ($($name:ident: $what:literal,)*) => {
@@ -105,8 +106,16 @@ mod planted {
         DoubtIsForgotten: "new pieces are begun while a failure is looked into",
     }
 
+    /// What a thread begins with.
+    static EVERYWHERE: OnceLock<Canary> = OnceLock::new();
+
     thread_local! {
-        static PLANTED: Cell<Option<Canary>> = const { Cell::new(None) };
+        static PLANTED: Cell<Option<Canary>> = Cell::new(EVERYWHERE.get().copied());
+    }
+
+    /// Plants a bug, the first one it is called with, in every thread that begins later.
+    pub fn plant_everywhere(canary: Canary) {
+        EVERYWHERE.get_or_init(|| canary);
     }
 
     /// Plants one bug, or none, in everything that this thread does from now on.
