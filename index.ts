@@ -39,10 +39,17 @@ export interface DeviceOptions {
   /** Whether a regular file that does not exist is made. Never on the file system mounted at `/dev` itself. Default: false. */
   create?: boolean;
   /**
-   * Refuses any other device than the one that was enumerated before: its device number (`stat.rdev`), its size in bytes, its
-   * disk sequence number (`/sys/block/NAME/diskseq`). Each is a whole number; a difference is `ERR_KCOPYD_UNEXPECTED_DEVICE`.
+   * Refuses any other device than the one that was enumerated before. Each is a whole number; what is absent is not looked at; a
+   * difference is `ERR_KCOPYD_UNEXPECTED_DEVICE`.
    */
-  expect?: { rdev?: number; size?: number; diskSequence?: number };
+  expect?: {
+    /** Its device number, as `stat.rdev` has it. */
+    rdev?: number;
+    /** Its size, in bytes. */
+    size?: number;
+    /** Its disk sequence number (`/sys/block/NAME/diskseq`), which no other disk has until the next boot. */
+    diskSequence?: number;
+  };
 }
 
 /**
@@ -146,8 +153,13 @@ export interface Progress {
   bytesPerSecond: number;
   /** Milliseconds that the rest takes at this rate; null if nothing moves, 0 at the end of a whole job. */
   etaMs: number | null;
-  /** For each destination, in order: the sectors done with, and whether anything there has failed. */
-  destinations: { sectorsDone: number; failed: boolean }[];
+  /** Each destination, in order. */
+  destinations: {
+    /** Sectors that are done with there. */
+    sectorsDone: number;
+    /** Whether anything there has failed. */
+    failed: boolean;
+  }[];
 }
 
 /** One thing that failed. Adjacent equal ones are one. */
@@ -183,8 +195,13 @@ export interface Outcome {
   failures: Failure[];
   /** How many more failures there were. */
   failuresOmitted: number;
-  /** What each destination holds: the prefix known to be there, and whether that is the whole region (flushed, if asked). */
-  destinations: { sectors: number; ok: boolean }[];
+  /** What each destination holds, in order. */
+  destinations: {
+    /** The contiguous prefix, in sectors, that is known to hold the source's bytes: a lower bound. */
+    sectors: number;
+    /** Whether it holds the whole region, and has been flushed if that was asked. */
+    ok: boolean;
+  }[];
   /** Milliseconds from submitting to completion, without opening and closing. */
   durationMs: number;
 }
@@ -200,10 +217,22 @@ export type NotifyFn<C> = (readErr: number, writeErr: number, context: C) => voi
 
 /** Counters of a client, since it was created. Plain numbers. */
 export interface ClientStats {
-  /** What executes its jobs, why that one, and whether its pages are registered with the kernel as fixed buffers. */
-  engine: { kind: 'io_uring' | 'threads'; reason: string; registeredBuffers: boolean };
+  /** What executes its jobs. */
+  engine: {
+    /** Which one. */
+    kind: 'io_uring' | 'threads';
+    /** Why that one, and what it does without, in words. */
+    reason: string;
+    /** Whether the pages are registered with the kernel as fixed buffers. */
+    registeredBuffers: boolean;
+  };
   /** Its pool, in pages of 4096 bytes. */
-  pages: { total: number; free: number };
+  pages: {
+    /** As many as were asked for. */
+    total: number;
+    /** Those that no job uses now. */
+    free: number;
+  };
   /** Jobs that are over. */
   jobs: number;
   /** Sub-jobs that are over: the pieces, of at most `subJobSectors`, that the jobs were cut into. */
@@ -212,11 +241,13 @@ export interface ClientStats {
   bytes: number;
   /** Batches of requests handed to the engine. */
   submissions: number;
-  /**
-   * Bytes of regions made zero: `offloadedBytes` by the device or file system itself, `writtenBytes` by writing zeros where
-   * that was refused. Each destination counts for itself.
-   */
-  zero: { offloadedBytes: number; writtenBytes: number };
+  /** Bytes of regions made zero. Each destination counts for itself. */
+  zero: {
+    /** By the device or file system itself. */
+    offloadedBytes: number;
+    /** By writing zeros, where it refused. */
+    writtenBytes: number;
+  };
 }
 
 /** What this machine can run. */

@@ -17,6 +17,7 @@ const CHECKS = [
   { name: 'types', command: ['node_modules/.bin/tsc', '-p', 'tsconfig.json'] },
   { name: 'tidy', command: ['cargo', 'test', '--quiet', '-p', 'kcopyd', '--test', 'tidy', '--locked'] },
   { name: 'promises', command: [process.execPath, 'scripts/promises.mjs', '--check'] },
+  { name: 'reference', command: [process.execPath, 'scripts/api.mjs', '--check'] },
   { name: 'versions', command: [process.execPath, 'scripts/bump.mjs', '--check'] },
   { name: 'notices', command: [process.execPath, 'scripts/notices.mjs', '--check'] },
   { name: 'licences', command: [tool('cargo-deny'), 'check', 'licenses', 'bans', 'sources'] },
