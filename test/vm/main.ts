@@ -1,0 +1,26 @@
+// The guest's laboratory from outside: gets kernel, tools and program together, boots them, and counts what the guest reports. It
+// knows no case by name.
+import { join } from 'node:path';
+import { bootGuest } from './boot.js';
+import { buildImage } from './image.js';
+import { debian, NotHere } from './packages.js';
+import { buildProgram } from './program.js';
+import { Tally } from './tally.js';
+
+/** Runs the cases whose names contain all these words; the exit code. */
+export async function testInGuest(words: readonly string[], root: string): Promise<number> {
+  const began = Date.now();
+  const directory = join(root, 'target', 'vm');
+  try {
+    const [kernel, program] = [await debian(directory), await buildProgram(root, directory, 'sim')];
+    const image = await buildImage(directory, kernel, program, ['suite', ...words]);
+    const tally = new Tally();
+    const ended = await bootGuest({ directory, kernel: kernel.image, image, onLine: (line) => tally.take(line) });
+    return tally.close(ended, (Date.now() - began) / 1000) ? 0 : 1;
+  } catch (error) {
+    if (!(error instanceof NotHere)) throw error;
+    // Nothing was tried, and that is said: a machine that cannot run a guest is not a failure of kcopyd.
+    console.log(`kcopyd: the guest was skipped: ${error.message}`);
+    return 0;
+  }
+}
