@@ -1,6 +1,6 @@
 // The guest's root file system: busybox, dmsetup with its libraries, the modules that the cases load with all they depend on, the
 // program, and an init that starts it. A cpio archive that the kernel unpacks into memory. It knows no case.
-import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { output, PROGRAM_PATH } from '../support/command.js';
 import type { Kernel } from './packages.js';
@@ -44,6 +44,7 @@ export async function buildImage(
   await install(root, await which('dmsetup'), 'bin/dmsetup');
   await install(root, program, 'bin/kcopyd-vm');
   await installModules(root, kernel);
+  symlinkSync('bin', join(root, 'sbin'));
   writeExecutable(join(root, 'init'), INIT.replace('#!/bin/sh', '#!/bin/busybox sh'));
   writeFileSync(join(root, 'etc', 'kcopyd-guest'), `${args.join(' ')}\n`);
   const image = join(directory, 'image.cpio');

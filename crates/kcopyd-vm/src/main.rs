@@ -6,10 +6,12 @@ mod case;
 mod cases;
 mod disk;
 mod mapper;
+mod mirror;
 mod report;
 mod session;
 mod suite;
 mod world;
+mod write_log;
 
 use std::env;
 use std::path::Path;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     match what {
         "suite" => suite::run(rest),
         "case" => suite::run_one(&rest.join(" ")),
+        "victim" => cases::victim(rest),
         other => {
             eprintln!("kcopyd-vm does not know '{other}'");
             return ExitCode::FAILURE;

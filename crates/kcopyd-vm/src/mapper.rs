@@ -1,6 +1,8 @@
 //! The device mapper, by way of dmsetup: devices that fail in places, are slow, stop, vanish or write everything down. It knows
 //! tables, not what the cases do with them.
 
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,18 +28,22 @@ fn try_dmsetup(arguments: &[&str]) -> Result<String, String> {
 
 /// Lets every device go and removes it; the names of those that there were.
 pub fn clear_away() -> String {
+    // Looking here first spares starting dmsetup after every case.
+    let disks = fs::read_dir("/sys/block").expect("sysfs is mounted");
+    let is_mapped =
+        |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"dm-"));
+    if !disks.into_iter().any(is_mapped) {
+        return String::new();
+    }
     let listed = try_dmsetup(&["ls"]).unwrap_or_default();
     let names: Vec<&str> = listed.lines().filter_map(|line| line.split('\t').next()).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("No devices")).collect();
     for name in &names {
         // What waits for a suspended device must be able to end before the device can be removed.
         let _ = try_dmsetup(&["resume", name]);
     }
-    if !names.is_empty() {
-        // Those that others lie upon go when these have gone.
-        for _ in 0..3 {
-            let _ = try_dmsetup(&["remove_all", "--force"]);
-        }
+    // Those that others lie upon go when these have gone.
+    for _ in 0..3 {
+        let _ = try_dmsetup(&["remove_all", "--force"]);
     }
     names.join(" ")
 }
@@ -79,6 +85,11 @@ impl Mapped {
     /// Requests wait from now on, those in flight included.
     pub fn suspend(&self, index: usize) {
         dmsetup(&["suspend", "--noflush", "--nolockfs", self.name(index)]);
+    }
+
+    /// The same after all requests, and what the target does of its own accord, have come to an end.
+    pub fn suspend_and_wait(&self, index: usize) {
+        dmsetup(&["suspend", "--nolockfs", self.name(index)]);
     }
 
     /// Requests go on, by the table that was loaded last.

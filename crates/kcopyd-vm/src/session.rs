@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kcopyd::client::{Client, ClientOptions, EngineChoice, Finished, JobFlags, JobRequest, Left, RegionRequest};
 use kcopyd::copy::outcome::Outcome;
 use kcopyd::engine::Kind;
 use kcopyd::engine::device::{Access, Device, DeviceOptions};
+use kcopyd::error::Error;
 
 /// Small pieces, so that a small job has many: 64 KiB.
 pub const PIECE_SECTORS: u64 = 128;
@@ -103,6 +105,11 @@ impl Session {
         outcome
     }
 
+    /// As the end of the host does it: waits only so long.
+    pub fn end(self, deadline: Duration) -> Left {
+        self.client.end(deadline)
+    }
+
     /// Closes the client, which must end, with nothing left that was not taken.
     pub fn close(mut self) {
         self.client.close();
@@ -153,7 +160,25 @@ pub fn open_destination(path: &Path) -> Arc<Device> {
     open(path, Access::Write)
 }
 
+/// The same where it may be refused.
+pub fn try_open_destination(path: &Path) -> Result<Arc<Device>, Error> {
+    let options = DeviceOptions { access: Access::Write, ..DeviceOptions::default() };
+    Device::open(path, &options).map(Arc::new)
+}
+
 fn open(path: &Path, access: Access) -> Arc<Device> {
     let options = DeviceOptions { access, ..DeviceOptions::default() };
     Arc::new(Device::open(path, &options).unwrap_or_else(|error| panic!("the device can be opened: {error}")))
+}
+
+/// Waits until something is there.
+pub fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < LONG, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -72,6 +72,11 @@ impl World {
         found
     }
 
+    /// Nothing on this destination but what was there and what was to come.
+    pub fn old_or_new(&self, index: usize, outcome: &Outcome) {
+        self.sectors_of(index, outcome);
+    }
+
     /// Every sector of this destination is the source's, but those of `zeroed`, which are zeros, and those of `kept`, which are as
     /// they were.
     pub fn holds_all(&self, index: usize, zeroed: &[Range], kept: &[Range]) {

@@ -1,10 +1,12 @@
 //! dm-error: exact ranges that fail, of the source or of one destination among several, in every way of carrying a job out.
 
-use kcopyd::client::{Flush, JobFlags, OnError, WriteOrder};
+use kcopyd::client::{JobFlags, WriteOrder};
 use kcopyd::copy::outcome::{DestinationState, FailedOperation, Outcome};
 use rustix::io::Errno;
 
+use super::{FLUSH, IGNORE, STOP};
 use crate::case::{Cases, Setting};
+use crate::disk::SECTORS;
 use crate::session::Session;
 use crate::world::{Range, World, failures_of};
 
@@ -12,11 +14,8 @@ use crate::world::{Range, World, failures_of};
 const BAD: Range = (2056, 8);
 const EIO: i32 = Errno::IO.raw_os_error();
 
-const STOP: JobFlags = JobFlags { on_error: OnError::Stop, order: WriteOrder::Any, flush: Flush::No };
-const IGNORE: JobFlags = JobFlags { on_error: OnError::Ignore, ..STOP };
 /// Sequential overrides ignoring errors (P14).
-const SEQUENTIAL: JobFlags = JobFlags { on_error: OnError::Ignore, order: WriteOrder::Sequential, ..STOP };
-const FLUSH: JobFlags = JobFlags { flush: Flush::Yes, ..STOP };
+const SEQUENTIAL: JobFlags = JobFlags { order: WriteOrder::Sequential, ..IGNORE };
 
 pub fn add(cases: &mut Cases) {
     cases.everywhere("P8 P13 P17 bad source", |setting| p8_p13_p17_bad_source(setting, STOP));
@@ -116,13 +115,13 @@ fn p12_p17_zeroes_on_a_bad_destination(setting: Setting) {
     let mut session = Session::new(setting.engine);
     let mut job = opened.job(IGNORE);
     job.source = None;
-    job.destinations.iter_mut().for_each(|to| to.count = Some(crate::disk::SECTORS));
+    job.destinations.iter_mut().for_each(|to| to.count = Some(SECTORS));
     let outcome = session.run(&job);
     session.close();
     let last = setting.destinations - 1;
     assert_eq!(failures_of(&outcome), [(FailedOperation::Zero, Some(last as u8), BAD, EIO)]);
     assert_eq!((outcome.read_errno, outcome.write_errors), (0, 1 << last));
-    let everything = (0, crate::disk::SECTORS);
+    let everything = (0, SECTORS);
     for index in 0..last {
         world.holds_all(index, &[everything], &[]);
     }
