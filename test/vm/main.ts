@@ -7,13 +7,18 @@ import { debian, NotHere } from './packages.js';
 import { buildProgram } from './program.js';
 import { Tally } from './tally.js';
 
-/** Runs the cases whose names contain all these words; the exit code. */
-export async function testInGuest(words: readonly string[], root: string): Promise<number> {
+const MEASURE = '--bench';
+
+/** Runs the cases whose names contain all these words, or measures; the exit code. */
+export async function testInGuest(args: readonly string[], root: string): Promise<number> {
   const began = Date.now();
   const directory = join(root, 'target', 'vm');
   try {
-    const [kernel, program] = [await debian(directory), await buildProgram(root, directory, 'sim')];
-    const image = await buildImage(directory, kernel, program, ['suite', ...words]);
+    const words = args.filter((word) => word !== MEASURE);
+    // Tests run with every assertion, measurements as what is installed.
+    const [profile, what] = words.length < args.length ? ['release', 'bench'] : ['sim', 'suite'];
+    const [kernel, program] = [await debian(directory), await buildProgram(root, directory, profile)];
+    const image = await buildImage(directory, kernel, program, [what, ...words]);
     const tally = new Tally();
     const ended = await bootGuest({ directory, kernel: kernel.image, image, onLine: (line) => tally.take(line) });
     return tally.close(ended, (Date.now() - began) / 1000) ? 0 : 1;

@@ -2,6 +2,7 @@
 //! it, boots a kernel with it and reads what it prints. It refuses to run anywhere but in that guest, because it takes every RAM
 //! disk and device-mapper device for its own.
 
+mod bench;
 mod case;
 mod cases;
 mod disk;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let (what, rest) = arguments.split_first().map_or(("suite", &[][..]), |(what, rest)| (what.as_str(), rest));
     match what {
         "suite" => suite::run(rest),
+        "bench" => bench::run(rest),
         "case" => suite::run_one(&rest.join(" ")),
         "victim" => cases::victim(rest),
         other => {

@@ -48,6 +48,14 @@ pub fn clear_away() -> String {
     names.join(" ")
 }
 
+/// The file in sysfs that says whether a device is suspended.
+pub fn suspended(name: &str) -> PathBuf {
+    let disks = fs::read_dir("/sys/block").expect("sysfs is mounted").flatten();
+    let is_it = |path: &PathBuf| fs::read_to_string(path.join("dm/name")).is_ok_and(|is| is.trim() == name);
+    let disk = disks.map(|entry| entry.path()).find(is_it);
+    disk.unwrap_or_else(|| panic!("{name} is a device of the mapper")).join("dm/suspended")
+}
+
 /// Device-mapper devices that were made together. Dropping removes them, the last one first.
 #[derive(Debug)]
 pub struct Mapped {

@@ -13,6 +13,8 @@ use kcopyd::error::Error;
 
 /// Small pieces, so that a small job has many: 64 KiB.
 pub const PIECE_SECTORS: u64 = 128;
+/// A small pool, because preparing and zeroing one takes its time in the guest; still more than two jobs have under way at once.
+const PAGES: u32 = 512;
 const LONG: Duration = Duration::from_secs(40);
 
 /// Counts the doorbell's rings.
@@ -29,7 +31,7 @@ pub struct Session {
 impl Session {
     /// A client on this engine, with small pieces.
     pub fn new(engine: EngineChoice) -> Session {
-        Session::with(&ClientOptions { engine, sub_job_sectors: Some(PIECE_SECTORS), ..ClientOptions::default() })
+        Session::with(&ClientOptions { pages: Some(PAGES), sub_job_sectors: Some(PIECE_SECTORS), engine, throttle: None })
     }
 
     /// A client with these options.

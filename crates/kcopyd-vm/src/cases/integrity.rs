@@ -41,11 +41,14 @@ fn p5_p17_a_changed_byte(engine: EngineChoice, block_bytes: u32) {
     let into = open_destination(&protected.path(0));
     let outcome = session.run(&Job::part(&open_source(&from.path), &[into], 0, PROTECTED, STOP));
     assert!(outcome.is_success(), "{outcome:?}");
+    // A client keeps the devices that it has worked on until it is closed.
+    session.close();
     drop(protected);
     spoil(&beneath);
     let protected = Mapped::new("protected", &integrity(&beneath, PROTECTED, block_bytes));
     let source = open_source(&protected.path(0));
     let destination = [open_destination(&to.path)];
+    let mut session = Session::new(engine);
     let outcome = session.run(&Job::part(&source, &destination, 0, PROTECTED, STOP));
     let failure = only(&outcome.failures);
     let mismatch = Errno::ILSEQ.raw_os_error();

@@ -36,7 +36,7 @@ struct Null {
 
 impl Null {
     fn new(attributes: &[(&str, &str)]) -> Null {
-        Null { disk: null_blk("null", attributes), attributes: Path::new("/sys/kernel/config/nullb/null").to_owned() }
+        Null { disk: null_blk("faulty", attributes), attributes: Path::new("/sys/kernel/config/nullb/faulty").to_owned() }
     }
 
     fn set(&self, attribute: &str, value: &str) {
@@ -95,7 +95,7 @@ fn p12_p14_p17_bad_blocks_to_write(engine: EngineChoice) {
 
 fn p18_a_volatile_cache_is_flushed(engine: EngineChoice) {
     let null = Null::new(&[("size", "2"), ("cache_size", "1")]);
-    let cache = fs::read_to_string("/sys/block/null/queue/write_cache").expect("the queue says");
+    let cache = fs::read_to_string("/sys/block/faulty/queue/write_cache").expect("the queue says");
     assert_eq!(cache.trim(), "write back", "the fault is real");
     let from = disk(0, 512);
     from.stamp(1);
@@ -103,11 +103,11 @@ fn p18_a_volatile_cache_is_flushed(engine: EngineChoice) {
         let stat = fs::read_to_string(format!("/sys/block/{disk}/stat")).expect("the disk counts");
         stat.split_whitespace().nth(15).and_then(|count| count.parse::<u64>().ok()).expect("flushes are the 16th figure")
     };
-    let before = flushes("null");
+    let before = flushes("faulty");
     assert!(copied(engine, &from, &null.disk, STOP).is_success());
-    assert_eq!(flushes("null"), before, "nobody asked for a flush");
+    assert_eq!(flushes("faulty"), before, "nobody asked for a flush");
     assert!(copied(engine, &from, &null.disk, FLUSH).is_success());
-    assert!(flushes("null") > before, "P18: the device was flushed");
+    assert!(flushes("faulty") > before, "P18: the device was flushed");
     holds(&null.disk, 1, (0, 0), |_| Found::Zeros);
 }
 
