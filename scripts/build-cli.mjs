@@ -1,11 +1,13 @@
 // Bundles cli/ and the libraries it uses into the one file dist/cli/kcopyd.js, so that the installed package has no
 // dependencies. The face stays outside: the command uses the same ../index.js that every caller imports.
+//   node scripts/build-cli.mjs [DIRECTORY]   somewhere else than in dist
 import { chmodSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const outfile = `${root}/dist/cli/kcopyd.js`;
+const outfile = join(resolve(root, process.argv[2] ?? 'dist'), 'cli', 'kcopyd.js');
 
 /** Bundles it, with further options of esbuild's; what esbuild says. */
 export function bundle(options) {
