@@ -26,12 +26,17 @@ export class Registry {
   private constructor(port: number, directory: string) {
     this.url = `http://127.0.0.1:${port}/`;
     const settings = join(directory, 'npmrc');
-    const lines = [`registry=${this.url}`, `//127.0.0.1:${port}/:_authToken=rehearsal`, 'audit=false', 'fund=false'];
+    const lines = [`//127.0.0.1:${port}/:_authToken=rehearsal`, 'audit=false', 'fund=false'];
     writeFileSync(settings, `${[...lines, 'update-notifier=false'].join('\n')}\n`);
     const ours = /^((npm|pnpm|kcopyd|napi_rs)_|NODE_OPTIONS$)/i;
     const kept = Object.entries(process.env).filter(([name]) => !ours.test(name));
     const cache = join(directory, 'cache');
-    this.env = { ...Object.fromEntries(kept), npm_config_userconfig: settings, npm_config_cache: cache };
+    this.env = {
+      ...Object.fromEntries(kept),
+      npm_config_registry: this.url,
+      npm_config_userconfig: settings,
+      npm_config_cache: cache,
+    };
   }
 
   /** Installs it if it is not there yet, and starts it on a free port; the rehearsal's end ends it. */
