@@ -60,7 +60,7 @@ test('the packages have what they should and nothing else, and linters have noth
         .replace(/[^/]+\.(d\.ts|js)$/, '*.$1'),
     ),
   );
-  const read = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'THIRD_PARTY_NOTICES.md'].map(
+  const read = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'THIRD-PARTY-NOTICES.md'].map(
     (name) => `package/${name}`,
   );
   const built = ['package/dist/*.d.ts', 'package/dist/*.js', 'package/dist/cli', 'package/dist/src'];

@@ -141,7 +141,7 @@ function judgeRoot(root: string, { manifest, files, bytes: size }: Opened, check
 function rootFiles(root: string): string[] {
   const face = ['index', ...readdirSync(join(root, 'src')).map((name) => `src/${name.replace(/\.ts$/, '')}`)];
   const built = face.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]);
-  const read = ['README.md', 'CHANGELOG.md', 'LICENSE', 'THIRD_PARTY_NOTICES.md'];
+  const read = ['README.md', 'CHANGELOG.md', 'LICENSE', 'THIRD-PARTY-NOTICES.md'];
   return [
     'package.json',
     ...read.filter((name) => existsSync(join(root, name))),
@@ -158,7 +158,7 @@ function judgePlatform({ manifest, files, bytes: size }: Opened, platform: Platf
     if (is !== be) problems.push(`package.json has ${field} ${is}, not ${be}`);
   }
   if ('optionalDependencies' in manifest) problems.push('package.json has optionalDependencies');
-  const allowed = ['package.json', 'README.md', 'LICENSE', 'THIRD_PARTY_NOTICES.md', platform.binary];
+  const allowed = ['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY-NOTICES.md', platform.binary];
   for (const file of files) if (!allowed.includes(file)) problems.push(`has ${file}, which nobody asked for`);
   if (size >= PLATFORM_BYTES_MAX)
     problems.push(`is ${bytes(size)} unpacked, the limit is ${bytes(PLATFORM_BYTES_MAX)}`);

@@ -9,7 +9,7 @@ import { type Manifest, type Platform, platformsOf, readManifest } from './platf
 const BUILD_MS = 300_000;
 
 /** Goes into every package, where the checkout has it. */
-const BESIDE = ['LICENSE', 'THIRD_PARTY_NOTICES.md'];
+const BESIDE = ['LICENSE', 'THIRD-PARTY-NOTICES.md'];
 /** Of the checkout's package.json, what concerns whoever installs the package. */
 const FIELDS = ['name', 'version', 'description', 'license', 'author', 'repository', 'homepage', 'bugs', 'keywords'];
 const ROOT_FIELDS = [...FIELDS, 'type', 'engines', 'exports', 'imports', 'types', 'bin', 'files', 'publishConfig'];
@@ -72,7 +72,7 @@ function stagePlatform(root: string, packages: string, manifest: Manifest, platf
     libc: [platform.libc],
     type: 'commonjs',
     main: platform.binary,
-    files: [platform.binary, 'THIRD_PARTY_NOTICES.md'],
+    files: [platform.binary, 'THIRD-PARTY-NOTICES.md'],
   });
   const text = `${title}. Install the package kcopyd, which brings it along where it fits.\n`;
   writeFileSync(join(folder, 'README.md'), `# ${platform.packageName}\n\n${text}`);
