@@ -23,26 +23,34 @@ export interface Stage {
   readonly version: string;
 }
 
-/** All of it, or with `short` what CI has time for; the exit code. */
-export async function rehearse(root: string, short: boolean): Promise<number> {
+/** How much of it. */
+export interface Length {
+  /** What CI has time for. */
+  readonly short: boolean;
+  /** The binaries in npm/binaries are taken as they are. */
+  readonly built: boolean;
+}
+
+/** The rehearsal; the exit code. */
+export async function rehearse(root: string, length: Length): Promise<number> {
   const steps = new Steps();
   try {
-    await play(root, steps, short);
+    await play(root, steps, length);
   } finally {
     steps.clear();
   }
   return steps.summary();
 }
 
-async function play(root: string, steps: Steps, short: boolean): Promise<void> {
+async function play(root: string, steps: Steps, { short, built }: Length): Promise<void> {
   const { version } = readManifest(root);
   say(`rehearsing kcopyd ${version}${short ? ', in short' : ''}, in ${steps.directory}`);
-  if (!short) {
-    const built = await steps.take('build every platform', async () => {
+  if (!short && !built) {
+    const made = await steps.take('build every platform', async () => {
       await buildAll(root, []);
       return 'built';
     });
-    if (!built) return;
+    if (!made) return;
   }
   let packed: Packed | undefined;
   await steps.take('pack, and the gate', async () => {
