@@ -3,7 +3,7 @@
 //   npm run bump -- 1.2.3             that version; or patch, minor, major
 //   node scripts/bump.mjs --check     fails if the places do not agree; with --tag v1.2.3 that is one of them
 //   --at DIR                          another checkout than this one
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root } from './setup.mjs';
@@ -28,18 +28,7 @@ function places() {
     place('Cargo.toml', '[workspace.package]\nversion = "', '"'),
     ...lock,
     place('src/version.ts', "VERSION = '", "'"),
-    ...platformPackages(),
   ];
-}
-
-/** What a release has made, if it is there. */
-function platformPackages() {
-  const home = join(top, 'npm');
-  const made = existsSync(home) ? readdirSync(home).map((name) => `npm/${name}/package.json`) : [];
-  const own = made.filter((file) => existsSync(join(top, file))).map((file) => place(file, '\n  "version": "', '"'));
-  const { optionalDependencies = {} } = JSON.parse(read('package.json'));
-  const named = Object.keys(optionalDependencies).map((name) => place('package.json', `"${name}": "`, '"'));
-  return [...own, ...named];
 }
 
 function place(file, before, after) {

@@ -23,7 +23,7 @@ const CHECKS = [
   { name: 'licences', command: [tool('cargo-deny'), 'check', 'licenses', 'bans', 'sources'] },
   { name: 'workflows', command: [tool('jactionlint'), '--no-color'] },
   { name: 'workflow security', command: [tool('zizmor'), '--offline', '--quiet', '--persona=pedantic', '.github'] },
-  { name: 'shell scripts', command: [tool('shellcheck'), '.ci/run'] },
+  { name: 'shell scripts', command: [tool('shellcheck'), '.ci/run', 'scripts/try-package.sh'] },
 ];
 
 checkTools();

@@ -9,7 +9,6 @@ import type { Workshop } from './support/workshop.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FILES = ['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock', 'src/version.ts', 'CHANGELOG.md'];
-const PLATFORM_PACKAGE = 'npm/linux-x64-gnu/package.json';
 
 interface Checkout {
   readonly text: (file: string) => Promise<string>;
@@ -17,7 +16,7 @@ interface Checkout {
   readonly bump: (...args: readonly string[]) => Promise<Ended>;
 }
 
-/** The files as they are, and a platform package as a release makes it. */
+/** The files as they are. */
 async function checkout(workshop: Workshop): Promise<Checkout> {
   const directory = workshop.path('.checkout');
   const write = async (file: string, text: string): Promise<void> => {
@@ -26,10 +25,7 @@ async function checkout(workshop: Workshop): Promise<Checkout> {
   };
   for (const file of FILES) await cp(join(ROOT, file), join(directory, file), { recursive: true });
   const text = (file: string): Promise<string> => readFile(join(directory, file), 'utf8');
-  const { version, ...others } = JSON.parse(await text('package.json')) as { version: string };
-  await write(PLATFORM_PACKAGE, `${JSON.stringify({ name: '@kcopyd/binding-linux-x64-gnu', version }, null, 2)}\n`);
-  const optionalDependencies = { '@kcopyd/binding-linux-x64-gnu': version };
-  await write('package.json', `${JSON.stringify({ version, ...others, optionalDependencies }, null, 2)}\n`);
+  const { version } = JSON.parse(await text('package.json')) as { version: string };
   await write('CHANGELOG.md', `# Changelog\n\n## Unreleased\n\n- News.\n\n## ${version} - 2026-01-01\n\n- Old.\n`);
   const script = join(ROOT, 'scripts', 'bump.mjs');
   return { text, write, bump: (...args) => run(process.execPath, [script, '--at', directory, ...args]) };
@@ -37,7 +33,7 @@ async function checkout(workshop: Workshop): Promise<Checkout> {
 
 test('one command changes it everywhere, and nothing else', async ({ workshop }) => {
   const { text, bump } = await checkout(workshop);
-  const files = [...FILES, PLATFORM_PACKAGE].filter((file) => file !== 'CHANGELOG.md');
+  const files = FILES.filter((file) => file !== 'CHANGELOG.md');
   const before = await Promise.all(files.map(text));
   expect(await bump('77.8.9')).toMatchObject({ code: 0, stderr: '' });
   const after = await Promise.all(files.map(text));
@@ -45,14 +41,14 @@ test('one command changes it everywhere, and nothing else', async ({ workshop })
     const lines = before[index]!.split('\n');
     return now.split('\n').filter((line, number) => line !== lines[number]);
   });
-  // package.json names the platform package too; the lock files have several entries of ours.
-  expect(changed.map(({ length }) => length)).toEqual([2, 2, 1, 3, 1, 1]);
+  // The lock files have several entries of ours.
+  expect(changed.map(({ length }) => length)).toEqual([1, 2, 1, 3, 1]);
   for (const line of changed.flat()) expect(line).toMatch('77.8.9');
   const today = new Date().toISOString().slice(0, 10);
   expect(await text('CHANGELOG.md')).toMatch(`## Unreleased\n\n## 77.8.9 - ${today}\n\n- News.\n\n## `);
   expect(await bump('--check', '--tag', 'v77.8.9')).toMatchObject({
     code: 0,
-    stdout: '77.8.9 in 12 places\n',
+    stdout: '77.8.9 in 10 places\n',
     stderr: '',
   });
 });
@@ -72,7 +68,7 @@ test.for([
 });
 
 describe('what does not agree is found', () => {
-  test.for([...FILES, PLATFORM_PACKAGE])('in %s', async (file, { workshop }) => {
+  test.for(FILES)('in %s', async (file, { workshop }) => {
     const { text, bump, write } = await checkout(workshop);
     await bump('77.8.9');
     await write(file, (await text(file)).replace('77.8.9', '77.8.8'));
