@@ -1,4 +1,5 @@
 // Every program in docs/GUIDE.md runs as printed, and prints what stands below it.
+import { readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,6 +43,20 @@ test('the guide has a page for each thing that its contents name, and no block t
   const run = all.flatMap(({ prints }) => (prints === undefined ? ['js'] : ['js', 'text']));
   expect(fences).toEqual(run);
   expect(new Set(all.map(({ heading }) => heading))).toEqual(new Set(headings));
+});
+
+test('the guide has every code that the source has', async () => {
+  const files = ['src', 'crates/kcopyd/src', 'crates/kcopyd-node/src'].flatMap((directory) => {
+    const found = readdirSync(join(ROOT, directory), { recursive: true, encoding: 'utf8' });
+    return found.filter((name) => /\.(ts|rs)$/.test(name)).map((name) => join(ROOT, directory, name));
+  });
+  const texts = await Promise.all(files.map((path) => readFile(path, 'utf8')));
+  const codes = [
+    ...new Set(texts.flatMap((text) => [...text.matchAll(/['"](ERR_KCOPYD_[A-Z_]+)['"]/g)].map(([, code]) => code!))),
+  ];
+  expect(codes.length).toBeGreaterThan(10);
+  const missing = codes.filter((code) => !guide.includes(`\`${code}\``));
+  expect(missing).toEqual([]);
 });
 
 describe('the programs of the guide', () => {
