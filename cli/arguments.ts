@@ -129,8 +129,8 @@ type CopyOptions = Omit<CopyArguments, 'command' | 'source' | 'destinations' | '
 
 function describeInfo(command: Command, found: (command: InfoArguments) => void): void {
   command
-    .description('tell size, blocks, direct I/O, use and engine of devices')
-    .argument('<devices...>', 'block devices or files')
+    .description('tell size, blocks, direct I/O and use of devices, and the engine')
+    .argument('[devices...]', 'block devices or files; without any, the engine alone')
     .option('--json', 'print newline-delimited JSON, one object a device')
     .addHelpText('after', INFO_HELP)
     .action((devices: string[], { json }: { json?: true }) => found({ command: 'info', devices, json: json ?? false }));

@@ -67,7 +67,6 @@ describe('usage', () => {
     'copy --pages 0 a b',
     'copy --sub-job-sectors 7 a b',
     `copy a ${'b '.repeat(33)}`,
-    'info',
     'move a b',
   ])('wrong usage is exit code 2 and said on standard error: kcopyd %s', async (words) => {
     const args = words.split(' ').filter((word) => word !== '');
@@ -352,6 +351,14 @@ describe('info', () => {
     expect(stdout).toMatch(/direct I\/O +yes \(/);
     expect(stdout).toMatch(/in use +no$/m);
     expect(stdout).toMatch(/^engine here: (io_uring|threads) \(/m);
+  });
+
+  test('without devices it tells the engine alone', async () => {
+    const plain = await kcopyd('info');
+    expect(plain).toMatchObject({ code: 0, stderr: '' });
+    expect(plain.stdout).toMatch(/^engine here: (io_uring|threads) \(.*\); linux-.*, kernel \d.*\n$/);
+    const json = await kcopyd('info', '--json');
+    expect(lines(json)).toEqual([expect.objectContaining({ type: 'support', kernel: expect.any(String) })]);
   });
 
   test('a mounted device is in use, and where', async ({ workshop }) => {

@@ -116,6 +116,9 @@ describe('platforms without a native part', () => {
     expect(ended).toMatchObject({ code: 1, stdout: '' });
     expect(ended.stderr).toMatch('kcopyd has no native part for darwin-arm64');
     expect(ended.stderr).not.toMatch(/\n\s+at /);
+    const info = await run(process.execPath, [elsewhere('darwin', 'arm64'), installed.command, 'info']);
+    expect(info).toMatchObject({ code: 0, stderr: '' });
+    expect(info.stdout).toMatch(/^engine here: none \(kcopyd has no native part for darwin-arm64/);
   });
 });
 
