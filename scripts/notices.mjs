@@ -1,4 +1,4 @@
-// Writes THIRD_PARTY_NOTICES.md: whose code is in what kcopyd publishes, and under which terms. That is the crates that are linked
+// Writes THIRD-PARTY-NOTICES.md: whose code is in what kcopyd publishes, and under which terms. That is the crates that are linked
 // into the native part on any platform, Rust's standard library, and the libraries bundled into the command. Terms are read
 // from the packages themselves, as cargo and npm have them on this machine.
 //   node scripts/notices.mjs            writes it (npm run notices)
@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { bundle } from './build-cli.mjs';
 import { root } from './setup.mjs';
 
-const FILE = join(root, 'THIRD_PARTY_NOTICES.md');
+const FILE = join(root, 'THIRD-PARTY-NOTICES.md');
 const TARGETS = ['gnu', 'musl'].flatMap((libc) => ['x86_64', 'aarch64'].map((cpu) => `${cpu}-unknown-linux-${libc}`));
 /** Where there is a choice of terms, the first of these that a package offers. */
 const CHOICE = ['MIT', 'ISC', 'Apache-2.0'];
@@ -114,7 +114,7 @@ const text = `${[
 
 if (process.argv.includes('--check')) {
   if (!existsSync(FILE) || readFileSync(FILE, 'utf8') !== text) {
-    console.error('THIRD_PARTY_NOTICES.md is not what the lock files say: npm run notices');
+    console.error('THIRD-PARTY-NOTICES.md is not what the lock files say: npm run notices');
     process.exitCode = 1;
   }
 } else {
