@@ -1,7 +1,8 @@
 //! The least that a copy through a ring costs: a loop that reads a piece, then writes it to every destination, with registered
 //! buffers and nothing around it: no jobs, no pool, no errors but panics. Prints a line of JSON.
 //!
-//! `cargo run --release --example bare_ring -- PIECE_KIB DEPTH SOURCE DESTINATION…`
+//! `cargo run --release --example bare_ring -- PIECE_KIB DEPTH ORDER SOURCE DESTINATION…`: ORDER is `ascending`, or `scattered`
+//! for every piece once in an order that looks random.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
@@ -13,6 +14,8 @@ use io_uring::{IoUring, opcode};
 use kcopyd::copy::chain::BufferStart;
 use kcopyd::engine::arena::Arena;
 use kcopyd::engine::device::{Access, Device, DeviceOptions};
+
+mod places;
 
 /// One piece on its way.
 struct Slot {
@@ -27,15 +30,29 @@ struct Loop {
     slots: Vec<Slot>,
     piece: u32,
     total: u64,
+    /// How many pieces were begun.
     cursor: u64,
+    order: Order,
     destinations: usize,
+}
+
+/// In which order the pieces of the source are read.
+#[derive(Clone, Copy)]
+enum Order {
+    Ascending,
+    Scattered,
 }
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [piece_kib, depth, source, destinations @ ..] = arguments.as_slice() else {
-        eprintln!("PIECE_KIB DEPTH SOURCE DESTINATION…");
+    let [piece_kib, depth, order, source, destinations @ ..] = arguments.as_slice() else {
+        eprintln!("PIECE_KIB DEPTH ORDER SOURCE DESTINATION…");
         process::exit(2);
+    };
+    let order = match order.as_str() {
+        "ascending" => Order::Ascending,
+        "scattered" => Order::Scattered,
+        other => panic!("no order is called {other}"),
     };
     let piece = piece_kib.parse::<u32>().expect("a number") << 10;
     let depth = depth.parse::<u32>().expect("a number");
@@ -56,7 +73,7 @@ fn main() {
     unsafe { ring.submitter().register_buffers(&chunks) }.expect("buffers can be registered");
     let slots = (0..depth).map(|_| Slot { offset: 0, length: 0, writes_out: 0 }).collect();
     let total = source.geometry().bytes;
-    let mut work = Loop { ring, arena, slots, piece, total, cursor: 0, destinations: destinations.len() };
+    let mut work = Loop { ring, arena, slots, piece, total, cursor: 0, order, destinations: destinations.len() };
     let (begin, cpu) = (Instant::now(), processor_time());
     work.run();
     let (took, cpu) = (begin.elapsed(), processor_time() - cpu);
@@ -91,12 +108,18 @@ impl Loop {
 
     /// Reads the next piece, if there is one; how many requests were made.
     fn begin(&mut self, slot: usize) -> usize {
-        let length = (self.total - self.cursor).min(self.piece.into()) as u32;
-        if length == 0 {
+        let pieces = self.total.div_ceil(self.piece.into());
+        if self.cursor == pieces {
             return 0;
         }
-        self.slots[slot] = Slot { offset: self.cursor, length, writes_out: 0 };
-        self.cursor += u64::from(length);
+        let place = match self.order {
+            Order::Ascending => self.cursor,
+            Order::Scattered => places::place(self.cursor, pieces),
+        };
+        let offset = place * u64::from(self.piece);
+        let length = (self.total - offset).min(self.piece.into()) as u32;
+        self.slots[slot] = Slot { offset, length, writes_out: 0 };
+        self.cursor += 1;
         let (memory, buffer) = self.memory(slot);
         let entry = opcode::ReadFixed::new(Fixed(0), memory, length, buffer).offset(self.slots[slot].offset).build();
         self.push(&entry.user_data((slot as u64) << 1));

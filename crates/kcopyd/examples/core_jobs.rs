@@ -13,6 +13,8 @@ use kcopyd::client::{Client, ClientOptions, EngineChoice, JobRequest, Left, Regi
 use kcopyd::copy::job::JobFlags;
 use kcopyd::engine::device::{Access, Device, DeviceOptions};
 
+mod places;
+
 const PAGE_SECTORS: u64 = 8;
 const PAGE_BYTES: u64 = 4096;
 const TAKEN_AT_ONCE: usize = 1024;
@@ -37,7 +39,6 @@ fn main() {
     };
     let source = open(source, Access::Read);
     let pages = source.geometry().bytes / PAGE_BYTES;
-    assert!(pages.is_power_of_two(), "the order of pages needs a power of two of them, not {pages}");
     let devices = Devices { source, destination: open(destination, Access::Write), pages };
     let number = |text: &String| text.parse::<u64>().expect("a number");
     let engine = match engine.first().map(String::as_str) {
@@ -112,7 +113,7 @@ fn keep_going(client: &Client, devices: &Devices, rung: &Rung, jobs: u64, depth:
 fn submit(client: &Client, devices: &Devices, token: u64) {
     let region = |device: &Arc<Device>, count| RegionRequest {
         device: Arc::clone(device),
-        sector: place(token, devices.pages) * PAGE_SECTORS,
+        sector: places::place(token, devices.pages) * PAGE_SECTORS,
         count,
     };
     let request = JobRequest {
@@ -123,18 +124,6 @@ fn submit(client: &Client, devices: &Devices, token: u64) {
         progress: None,
     };
     client.submit(request).expect("the request is right");
-}
-
-/// The page of the nth job: every page once in `pages` jobs, in an order without a pattern that a device could guess. Odd
-/// factors and shifts are one to one on numbers below a power of two. `bench/places.ts` has the same.
-fn place(job: u64, pages: u64) -> u64 {
-    let bits = pages.trailing_zeros();
-    let mut page = job % pages;
-    for factor in [0x9E37_79B1, 0x85EB_CA6B] {
-        page = page * factor % pages;
-        page ^= page >> (bits / 2).max(1);
-    }
-    page
 }
 
 fn resident_bytes(field: &str) -> u64 {
