@@ -5,7 +5,7 @@ import type { Outcome, Progress } from '../index.js';
 import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
 import { KcopydError } from './errors.js';
-import { type JobDevices, takeDevices } from './job_devices.js';
+import { type JobDevices, releaseDevices, takeDevices } from './job_devices.js';
 import { FLAG_FLUSH, FLAG_IGNORE_ERROR, FLAG_PROGRESS, FLAG_WRITE_SEQ, type NativeOutcome } from './native.js';
 import { abortSignal, callback, flag, readObject } from './options.js';
 import {
@@ -53,8 +53,27 @@ async function carryOut(client: Client, read: () => Request): Promise<Outcome> {
   client.refuseIfClosed();
   refuseIfAborted(request);
   client.unsettled.add();
+  let devices: JobDevices | undefined;
   try {
-    return await withDevices(client, request);
+    let running: Promise<Outcome>;
+    // Until it is submitted the client waits with closing; with opened Devices that is before `copy` returns.
+    client.preparing.add();
+    try {
+      const taken = takeDevices(request.regions);
+      devices = taken instanceof Promise ? await taken : taken;
+      running = run(client, request, devices.regions);
+    } finally {
+      client.preparing.remove();
+    }
+    const outcome = await running;
+    const released = releaseDevices(devices);
+    devices = undefined;
+    if (released) await closed(released, outcome);
+    return outcome;
+  } catch (error) {
+    // What the job came to matters more than how its devices closed.
+    if (devices) await releaseDevices(devices)?.catch(() => {});
+    throw error;
   } finally {
     client.unsettled.remove();
   }
@@ -70,36 +89,11 @@ function readRequest(regions: Regions, options: unknown): Request {
   return { regions, flags, signal, onProgress };
 }
 
-async function withDevices(client: Client, request: Request): Promise<Outcome> {
-  const { devices, running } = await submitted(client, request);
-  let outcome: Outcome;
-  try {
-    outcome = await running;
-  } catch (error) {
-    // What the job came to matters more than how its devices closed.
-    await devices.release().catch(() => {});
-    throw error;
-  }
-  await devices.release().catch((error: KcopydError) => {
-    // A close may be the first to tell of a lost write: then this was no success.
+/** A close may be the first to tell of a lost write: then a job that had succeeded was no success. */
+async function closed(releasing: Promise<void>, outcome: Outcome): Promise<void> {
+  await releasing.catch((error: KcopydError) => {
     throw new KcopydError(error.code, `${error.message}; the job itself had succeeded`, { ...error, outcome });
   });
-  return outcome;
-}
-
-/** Until it is submitted the client waits with closing; with opened Devices that is before `copy` returns. */
-async function submitted(
-  client: Client,
-  request: Request,
-): Promise<{ devices: JobDevices; running: Promise<Outcome> }> {
-  client.preparing.add();
-  try {
-    const taken = takeDevices(request.regions);
-    const devices = taken instanceof Promise ? await taken : taken;
-    return { devices, running: run(client, request, devices.regions) };
-  } finally {
-    client.preparing.remove();
-  }
 }
 
 function run(client: Client, request: Request, regions: Regions<OpenDevice>): Promise<Outcome> {

@@ -29,9 +29,9 @@ export class OpenDevice {
     this.handle = native.handle;
   }
 
-  /** A job begins to use it. `field` is how the caller named it. */
-  take(field: string, destination?: number): void {
-    if (this.#closing) throw deviceClosed(field, this.path, destination);
+  /** A job begins to use it, for a region that the caller named so. */
+  take(region: string, destination?: number): void {
+    if (this.#closing) throw deviceClosed(`${region}.device`, this.path, destination);
     this.#jobs.add();
   }
 

@@ -12,40 +12,63 @@ interface Wanted {
   access: NativeAccess;
 }
 
-export class JobDevices {
+/** What a job holds of its devices. */
+export interface JobDevices {
   readonly regions: Regions<OpenDevice>;
-  readonly #taken: readonly OpenDevice[];
-  readonly #owned: readonly OpenDevice[];
+  /** Taken from opened devices: to be given back, one for one. */
+  readonly taken: readonly OpenDevice[];
+  /** Opened for the job: to be closed. */
+  readonly owned: readonly OpenDevice[];
+}
 
-  constructor(regions: Regions<OpenDevice>, taken: readonly OpenDevice[], owned: readonly OpenDevice[]) {
-    this.regions = regions;
-    this.#taken = taken;
-    this.#owned = owned;
-  }
-
-  /** Gives back what was taken and closes what was opened. Fails if a close fails, after all are closed. */
-  async release(): Promise<void> {
-    for (const device of this.#taken) device.giveBack();
-    await closeAll(this.#owned);
-  }
+/** Gives back what was taken and closes what was opened. Fails if a close fails, after all are closed. */
+export function releaseDevices({ taken, owned }: JobDevices): Promise<void> | undefined {
+  giveBack(taken);
+  return owned.length > 0 ? closeAll(owned) : undefined;
 }
 
 /** Gets a job its devices: at once if all are opened ones, which are taken before this returns in any case. */
 export function takeDevices(regions: Regions): JobDevices | Promise<JobDevices> {
+  if (areOpened(regions)) return { regions, taken: takeOpened(regions), owned: [] };
   const wanted = listWanted(regions);
   const taken: OpenDevice[] = [];
   try {
     for (const { choice, region } of wanted.values()) {
-      if (!(choice instanceof OpenDevice)) continue;
-      choice.take(`${region.name}.device`, region.destination);
-      taken.push(choice);
+      if (choice instanceof OpenDevice) taken.push(take(region, choice));
     }
   } catch (error) {
-    for (const device of taken) device.giveBack();
+    giveBack(taken);
     throw error;
   }
-  if (taken.length === wanted.size) return new JobDevices(regions as Regions<OpenDevice>, taken, []);
   return openRest(regions, wanted, taken);
+}
+
+/** Takes opened devices, each as often as a region is on it: there is no list to make of which are the same. */
+export function takeOpened({ source, destinations }: Regions<OpenDevice>): readonly OpenDevice[] {
+  const taken: OpenDevice[] = [];
+  try {
+    if (source) taken.push(take(source, source.device));
+    for (const destination of destinations) taken.push(take(destination, destination.device));
+  } catch (error) {
+    giveBack(taken);
+    throw error;
+  }
+  return taken;
+}
+
+/** The end of {@link takeOpened}. */
+export function giveBack(taken: readonly OpenDevice[]): void {
+  for (const device of taken) device.giveBack();
+}
+
+function take(region: RegionRequest<unknown>, device: OpenDevice): OpenDevice {
+  device.take(region.name, region.destination);
+  return device;
+}
+
+function areOpened(regions: Regions): regions is Regions<OpenDevice> {
+  const isOpened = ({ device }: RegionRequest): boolean => device instanceof OpenDevice;
+  return (!regions.source || isOpened(regions.source)) && regions.destinations.every(isOpened);
 }
 
 async function openRest(regions: Regions, wanted: Map<unknown, Wanted>, taken: OpenDevice[]): Promise<JobDevices> {
@@ -59,7 +82,7 @@ async function openRest(regions: Regions, wanted: Map<unknown, Wanted>, taken: O
   });
   const failed = (await Promise.allSettled(opening)).find((result) => result.status === 'rejected');
   if (failed) {
-    for (const device of taken) device.giveBack();
+    giveBack(taken);
     // The reason why it cannot be opened is worth more than what a close of the others says.
     await closeAll(owned).catch(() => {});
     throw failed.reason;
@@ -69,7 +92,7 @@ async function openRest(regions: Regions, wanted: Map<unknown, Wanted>, taken: O
     device: devices.get(keyOf(region.device))!,
   });
   const source = regions.source && on(regions.source);
-  return new JobDevices({ source, destinations: regions.destinations.map(on) }, taken, owned);
+  return { regions: { source, destinations: regions.destinations.map(on) }, taken, owned };
 }
 
 function open(choice: Exclude<DeviceChoice, OpenDevice>, { access, region }: Wanted): OpenDevice | Promise<OpenDevice> {

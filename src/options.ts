@@ -17,12 +17,16 @@ export function readObject<S extends Shape>(value: unknown, name: string, shape:
   if (value === undefined) return values as Values<S>;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(name, 'an object', value);
   for (const key of Object.getOwnPropertyNames(value)) {
-    if (!Object.hasOwn(shape, key))
-      throw unknownOption(`${name}.${key}`, `${name}.${nearest(key, Object.keys(shape))}`);
+    if (!Object.hasOwn(shape, key)) throw unknownKey(name, key, Object.keys(shape));
     const property: unknown = (value as Record<string, unknown>)[key];
     if (property !== undefined) values[key] = (shape[key] as Reader<unknown>)(property, name, key);
   }
   return values as Values<S>;
+}
+
+/** The refusal of a property that nobody knows. */
+export function unknownKey(name: string, key: string, known: readonly string[]): Error {
+  return unknownOption(`${name}.${key}`, `${name}.${nearest(key, known)}`);
 }
 
 /** `true` or `false`. */

@@ -20,6 +20,8 @@ export interface JobNames {
 
 /** Every byte in every destination: nothing of it crosses the boundary, it follows from what was accepted. */
 export function fullSuccess(accepted: Accepted, destinations: number, durationMs: number): Outcome {
+  const states: { sectors: number; ok: boolean }[] = [];
+  for (let index = 0; index < destinations; index++) states.push({ sectors: accepted.sectors, ok: true });
   return {
     sectors: accepted.sectors,
     bytes: accepted.bytes,
@@ -27,7 +29,7 @@ export function fullSuccess(accepted: Accepted, destinations: number, durationMs
     writeErr: 0,
     failures: [],
     failuresOmitted: 0,
-    destinations: Array.from({ length: destinations }, () => ({ sectors: accepted.sectors, ok: true })),
+    destinations: states,
     durationMs,
   };
 }

@@ -3,7 +3,7 @@
 import { behind, type OpenDevice } from './device.js';
 import { outOfRange, wrongType } from './errors.js';
 import { DESTINATIONS_MAX } from './limits.js';
-import { isPath, pathBytes, type Reader, readObject, sectorNumber } from './options.js';
+import { isPath, pathBytes, sectorNumber, unknownKey } from './options.js';
 
 /** A DeviceLike, read. */
 export type DeviceChoice = OpenDevice | PathChoice | DescriptorChoice;
@@ -39,24 +39,27 @@ const NAMES: readonly string[] = Array.from({ length: DESTINATIONS_MAX }, (_, in
 /** The regions of `copy`: any DeviceLike, one destination or an array. */
 export function readRegions(from: unknown, to: unknown): Regions {
   const destinations = Array.isArray(to) ? to : [to];
-  return pair(readRegion(from, 'from', undefined, ANY), readDestinations(destinations, ANY, Array.isArray(to)));
+  return pair(
+    readRegion(from, 'from', undefined, deviceLike),
+    readDestinations(destinations, deviceLike, Array.isArray(to)),
+  );
 }
 
 /** The regions of `submitCopy`: opened Devices, an array of destinations. */
 export function readOpenedRegions(from: unknown, to: unknown): Regions<OpenDevice> {
   if (!Array.isArray(to)) throw wrongType('to', 'an array of regions', to);
-  return pair(readRegion(from, 'from', undefined, OPENED), readDestinations(to, OPENED, true));
+  return pair(readRegion(from, 'from', undefined, openedDevice), readDestinations(to, openedDevice, true));
 }
 
 /** The regions of `zero`: each names its count, and all the same. */
 export function readZeroRegions(to: unknown): Regions {
-  return unpaired(readDestinations(Array.isArray(to) ? to : [to], ANY, Array.isArray(to)));
+  return unpaired(readDestinations(Array.isArray(to) ? to : [to], deviceLike, Array.isArray(to)));
 }
 
 /** The regions of `submitZero`. */
 export function readOpenedZeroRegions(to: unknown): Regions<OpenDevice> {
   if (!Array.isArray(to)) throw wrongType('to', 'an array of regions', to);
-  return unpaired(readDestinations(to, OPENED, true));
+  return unpaired(readDestinations(to, openedDevice, true));
 }
 
 /** The devices of a job's regions, the source's first; one that is named twice comes twice. */
@@ -84,42 +87,52 @@ function pair<D>(source: RegionRequest<D>, destinations: readonly RegionRequest<
   return { source, destinations };
 }
 
-function readDestinations<D>(to: readonly unknown[], shape: RegionShape<D>, listed: boolean): RegionRequest<D>[] {
+function readDestinations<D>(to: readonly unknown[], readDevice: DeviceReader<D>, listed: boolean): RegionRequest<D>[] {
   if (to.length === 0 || to.length > DESTINATIONS_MAX) {
     throw outOfRange('to', `an array of 1 to ${DESTINATIONS_MAX} regions`, to);
   }
   const regions: RegionRequest<D>[] = [];
   for (let index = 0; index < to.length; index++) {
-    regions.push(readRegion(to[index], listed ? NAMES[index]! : 'to', index, shape));
+    regions.push(readRegion(to[index], listed ? NAMES[index]! : 'to', index, readDevice));
   }
   return regions;
 }
 
-interface RegionShape<D> {
-  readonly device: Reader<D>;
-  readonly sector: Reader<number>;
-  readonly count: Reader<number>;
-  readonly [key: string]: Reader<unknown>;
-}
-const ANY: RegionShape<DeviceChoice> = { device: deviceLike, sector: sectorNumber, count: sectorNumber };
-const OPENED: RegionShape<OpenDevice> = { device: openedDevice, sector: sectorNumber, count: sectorNumber };
+type DeviceReader<D> = (value: unknown, name: string) => D;
+const KEYS: readonly string[] = ['device', 'sector', 'count'];
 
+/** Spelled out key by key, where `readObject` would look them up: small jobs are mostly this. */
 function readRegion<D>(
   value: unknown,
   name: string,
   destination: number | undefined,
-  shape: RegionShape<D>,
+  readDevice: DeviceReader<D>,
 ): RegionRequest<D> {
   if (value === undefined) throw wrongType(name, 'a region: { device, sector, count }', value);
-  const { device, sector = 0, count = -1 } = readObject(value, name, shape) as Partial<RegionRequest<D>>;
-  // Read again, so that an absent device is refused in the words of its own reader.
-  return { name, destination, device: device ?? shape.device(undefined, name, 'device'), sector, count };
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(name, 'an object', value);
+  const region: Partial<Record<string, unknown>> = value;
+  let device: unknown;
+  let sector: unknown;
+  let count: unknown;
+  for (const key of Object.getOwnPropertyNames(value)) {
+    if (key === 'device') device = region.device;
+    else if (key === 'sector') sector = region.sector;
+    else if (key === 'count') count = region.count;
+    else throw unknownKey(name, key, KEYS);
+  }
+  return {
+    name,
+    destination,
+    device: readDevice(device, name),
+    sector: sector === undefined ? 0 : sectorNumber(sector, name, 'sector'),
+    count: count === undefined ? -1 : sectorNumber(count, name, 'count'),
+  };
 }
 
-function deviceLike(value: unknown, name: string, key: string): DeviceChoice {
-  const field = `${name}.${key}`;
+function deviceLike(value: unknown, name: string): DeviceChoice {
   const opened = behind(value);
   if (opened) return opened;
+  const field = `${name}.device`;
   if (isPath(value)) return { path: pathBytes(value, field) };
   if (typeof value === 'number') {
     // A closed FileHandle has the descriptor -1: that is the system's EBADF, and not the caller's arithmetic.
@@ -132,10 +145,10 @@ function deviceLike(value: unknown, name: string, key: string): DeviceChoice {
   throw wrongType(field, 'a Device, a path (string, file: URL or Buffer), a FileHandle or a file descriptor', value);
 }
 
-function openedDevice(value: unknown, name: string, key: string): OpenDevice {
+function openedDevice(value: unknown, name: string): OpenDevice {
   const opened = behind(value);
   if (opened) return opened;
-  throw wrongType(`${name}.${key}`, 'a Device that was opened with Device.open()', value);
+  throw wrongType(`${name}.device`, 'a Device that was opened with Device.open()', value);
 }
 
 /** Node does not export the class. A stream has a descriptor too, but a position of its own as well: it is no FileHandle. */

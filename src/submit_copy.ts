@@ -5,6 +5,7 @@ import type { NotifyFn } from '../index.js';
 import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
 import { outOfRange, surface, wrongType } from './errors.js';
+import { giveBack, takeOpened } from './job_devices.js';
 import { FLAG_IGNORE_ERROR, FLAG_WRITE_SEQ } from './native.js';
 import { type Regions, readOpenedRegions, readOpenedZeroRegions } from './regions.js';
 
@@ -29,11 +30,11 @@ function submit(client: Client, regions: Regions<OpenDevice>, flags: unknown, no
   const known = readFlags(flags);
   if (typeof notify !== 'function') throw wrongType('notify', 'a function', notify);
   client.refuseIfClosed();
-  takeAll(regions);
+  const taken = takeOpened(regions);
   try {
-    client.submit(regions, known, new NotifyJob(regions, notify as NotifyFn<unknown>, context));
+    client.submit(regions, known, new NotifyJob(taken, notify as NotifyFn<unknown>, context));
   } catch (error) {
-    giveBackAll(regions);
+    giveBack(taken);
     throw error;
   }
 }
@@ -48,19 +49,19 @@ function readFlags(flags: unknown): number {
 
 /** An AsyncResource, so that the callback runs in the asynchronous context of whoever submitted, as promises do by themselves. */
 class NotifyJob extends AsyncResource implements Job {
-  readonly #regions: Regions<OpenDevice>;
+  readonly #taken: readonly OpenDevice[];
   readonly #notify: NotifyFn<unknown>;
   readonly #context: unknown;
 
-  constructor(regions: Regions<OpenDevice>, notify: NotifyFn<unknown>, context: unknown) {
+  constructor(taken: readonly OpenDevice[], notify: NotifyFn<unknown>, context: unknown) {
     super('KcopydJob');
-    this.#regions = regions;
+    this.#taken = taken;
     this.#notify = notify;
     this.#context = context;
   }
 
   finish(readErr: number, writeErr: number): void {
-    giveBackAll(this.#regions);
+    giveBack(this.#taken);
     try {
       this.runInAsyncScope(this.#notify, undefined, readErr, writeErr, this.#context);
     } catch (error) {
@@ -68,25 +69,4 @@ class NotifyJob extends AsyncResource implements Job {
       surface(error);
     }
   }
-}
-
-/** A device is counted once for every region on it: there is no list to make of which are the same. */
-function takeAll({ source, destinations }: Regions<OpenDevice>): void {
-  source?.device.take('from.device');
-  let taken = 0;
-  try {
-    for (; taken < destinations.length; taken++) {
-      const { device, name } = destinations[taken]!;
-      device.take(`${name}.device`, taken);
-    }
-  } catch (error) {
-    source?.device.giveBack();
-    for (const { device } of destinations.slice(0, taken)) device.giveBack();
-    throw error;
-  }
-}
-
-function giveBackAll({ source, destinations }: Regions<OpenDevice>): void {
-  source?.device.giveBack();
-  for (const { device } of destinations) device.giveBack();
 }
