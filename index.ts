@@ -309,7 +309,8 @@ export class Device {
    * @param path - A path, a `file:` URL, or the bytes of a path.
    * @returns Rejects with the system's error (`ENOENT`, `EACCES`, `EROFS`, `EBUSY` with who uses it, …), with
    *   `ERR_KCOPYD_UNSUPPORTED_DEVICE` for anything else than a block device or a regular file and for a logical block above
-   *   4096 bytes, and with `ERR_KCOPYD_UNEXPECTED_DEVICE` if it is not the one that `expect` describes.
+   *   4096 bytes, with `ERR_KCOPYD_UNEXPECTED_DEVICE` if it is not the one that `expect` describes, and as
+   *   {@link KcopydClient.create} does where the native part does not run.
    */
   static async open(path: string | URL | Buffer, options?: DeviceOptions): Promise<Device> {
     return new Device(await openDevice(path, options));
@@ -379,9 +380,9 @@ export class KcopydClient {
   /**
    * Makes a client: `kcopyd_client_create`. Its pages are set aside now.
    *
-   * @returns Rejects with `ERR_KCOPYD_UNSUPPORTED_PLATFORM`, `ERR_KCOPYD_BINDING_NOT_FOUND` or
-   *   `ERR_KCOPYD_BINDING_LOAD_FAILED` where the native part does not run, `ERR_KCOPYD_ENGINE_UNAVAILABLE` if the named
-   *   engine does not, `ENOMEM` without the memory.
+   * @returns Rejects with `ERR_KCOPYD_UNSUPPORTED_PLATFORM`, `ERR_KCOPYD_BINDING_NOT_FOUND`,
+   *   `ERR_KCOPYD_BINDING_LOAD_FAILED` or `ERR_KCOPYD_BINDING_MISMATCH` where the native part does not run, with
+   *   `ERR_KCOPYD_ENGINE_UNAVAILABLE` if the named engine does not, with `ENOMEM` without the memory.
    */
   static async create(options?: ClientOptions): Promise<KcopydClient> {
     return new KcopydClient(await Client.create(options));

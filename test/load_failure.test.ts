@@ -93,16 +93,21 @@ describe('platforms without a native part', () => {
     ['darwin', 'x64'],
     ['win32', 'x64'],
     ['freebsd', 'x64'],
-  ] as const)('%s on %s', async ([system, arch], { workshop }) => {
-    const installed = await Installed.make(workshop);
-    await installed.add(await builtBinding());
-    const look = await refused(installed, 'ERR_KCOPYD_UNSUPPORTED_PLATFORM', [elsewhere(system, arch)]);
-    expect(look.support.platform).toBe(`${system}-${arch}`);
-    expect(look.message).toMatch(`kcopyd has no native part for ${system}-${arch}: it runs on Linux, on x64 and arm64`);
-    expect(look.message).toMatch('virtual machine');
-  });
+  ] as const)(
+    'P26 %s on %s: the import works, the first use says why it cannot',
+    async ([system, arch], { workshop }) => {
+      const installed = await Installed.make(workshop);
+      await installed.add(await builtBinding());
+      const look = await refused(installed, 'ERR_KCOPYD_UNSUPPORTED_PLATFORM', [elsewhere(system, arch)]);
+      expect(look.support.platform).toBe(`${system}-${arch}`);
+      expect(look.message).toMatch(
+        `kcopyd has no native part for ${system}-${arch}: it runs on Linux, on x64 and arm64`,
+      );
+      expect(look.message).toMatch('virtual machine');
+    },
+  );
 
-  test.for(['arm', 'ia32', 'ppc64', 'riscv64', 's390x'])('Linux on %s', async (arch, { workshop }) => {
+  test.for(['arm', 'ia32', 'ppc64', 'riscv64', 's390x'])('P26 Linux on %s: the same', async (arch, { workshop }) => {
     const installed = await Installed.make(workshop);
     const look = await refused(installed, 'ERR_KCOPYD_UNSUPPORTED_PLATFORM', [elsewhere('linux', arch)]);
     expect(look.support.platform).toBe(`linux-${arch}-${LIBC}`);
@@ -123,7 +128,7 @@ describe('platforms without a native part', () => {
 });
 
 describe('supported platforms without their package', () => {
-  test('optional dependencies were left out', async ({ workshop }) => {
+  test('P26 optional dependencies were left out', async ({ workshop }) => {
     const look = await refused(await Installed.make(workshop), 'ERR_KCOPYD_BINDING_NOT_FOUND');
     expect(look.support.platform).toBe(PLATFORM);
     expect(look.message).toMatch(`@kcopyd/binding-${PLATFORM}@${version}`);
