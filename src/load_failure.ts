@@ -82,6 +82,8 @@ function cure(words: string, code: string | undefined): string {
   if (code === 'ERR_DLOPEN_DISABLED') {
     return 'Node was started without native addons: leave out --no-addons, or with --permission add --allow-addons';
   }
+  if (code === 'ERR_ACCESS_DENIED')
+    return 'Node was started with --permission: allow it to read the folder (--allow-fs-read)';
   const known = CURES.find(([said]) => said.test(words));
   return known?.[1] ?? `install again with npm ci, without copying node_modules between systems, or ${FROM_SOURCE}`;
 }

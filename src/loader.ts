@@ -67,19 +67,21 @@ function load(): Binding | NativeError {
   const candidates = CANDIDATES[here];
   if (!candidates) return unsupported(here);
   for (const { name, find } of candidates) {
-    const path = whereIs(find);
-    // One that is there and does not load ends the search: the next would only hide the reason.
-    if (path !== undefined) return loadFile(name, path);
+    try {
+      // One that is there and does not load ends the search: the next would only hide the reason.
+      return loadFile(name, find());
+    } catch (error) {
+      if (!isMissing(error)) return damaged(name, error);
+    }
   }
   return missing(here, installedFor());
 }
 
-function whereIs(find: () => string): string | undefined {
-  try {
-    return find();
-  } catch {
-    return undefined;
-  }
+// The second: in a bundle, whose package.json knows no #native.
+const MISSING = new Set<unknown>(['MODULE_NOT_FOUND', 'ERR_PACKAGE_IMPORT_NOT_DEFINED']);
+
+function isMissing(error: unknown): boolean {
+  return MISSING.has((error as NodeJS.ErrnoException | undefined)?.code);
 }
 
 /** Whatever the file's name ends with, it is loaded as a library and never run as a script. */
@@ -104,8 +106,13 @@ function judged(name: string, found: unknown): Binding | NativeError {
 
 /** The platforms whose packages are installed: not this one's, or this would not be asked. */
 function installedFor(): string[] {
-  const isThere = (platform: string) => whereIs(() => require.resolve(`@kcopyd/binding-${platform}`)) !== undefined;
-  return Object.keys(CANDIDATES).filter(isThere);
+  return Object.keys(CANDIDATES).filter((platform) => {
+    try {
+      return require.resolve(`@kcopyd/binding-${platform}`) !== '';
+    } catch {
+      return false;
+    }
+  });
 }
 
 interface Report {

@@ -265,6 +265,22 @@ describe('bindings that the dynamic loader refuses', () => {
     const look = await refused(installed, LOAD_FAILED, ['--no-addons']);
     expect(look.message).toMatch('leave out --no-addons');
   });
+
+  test.for([
+    ['neither addons nor their folder', [], 'with --permission add --allow-addons'],
+    ['addons, and not their folder', ['--allow-addons'], 'allow it to read the folder (--allow-fs-read)'],
+  ] as const)("Node's permission model allows %s", async ([, allowed, words], { workshop }) => {
+    const installed = await Installed.make(workshop);
+    await installed.add(await builtBinding());
+    const model = ['--permission', '--experimental-permission'].find((flag) =>
+      process.allowedNodeEnvironmentFlags.has(flag),
+    );
+    const folders = allowed.length === 0 ? ['*'] : [join(installed.directory, 'node_modules', 'kcopyd', '*')];
+    const reading = ['/etc/hostname', ...folders].map((path) => `--allow-fs-read=${path}`);
+    const args = ['--no-warnings', model ?? '', ...allowed, ...reading];
+    const look = await refused(installed, LOAD_FAILED, args);
+    expect(look.message).toMatch(words);
+  });
 });
 
 describe('bindings of something else', () => {
