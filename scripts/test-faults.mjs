@@ -3,8 +3,9 @@
 //   npm run test:faults                         the matrix of faults, and as many kills, ends and jobs as CI has time for
 //   npm run test:faults -- --release            ten times as many of them
 //   npm run test:faults -- --kills 500 kills    only the files whose names contain a word, or any arguments of vitest's
-import { report, vitest } from './running.mjs';
-import { checkTools, installLaboratory, setUp, step } from './setup.mjs';
+import { join } from 'node:path';
+import { report, run as runProgram, vitest } from './running.mjs';
+import { checkTools, installLaboratory, root, setUp, step } from './setup.mjs';
 
 /** How many processes are killed, natively and from Node. */
 const KILLS = { native: 1_000, node: 100 };
@@ -20,7 +21,12 @@ const missing = installLaboratory();
 const { importTypeScript } = await import('./typescript.mjs');
 const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
 for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
+// As a test build has it: with every assertion, and made already where `npm test` ran before.
+step('building crates/kcopyd/examples/torture');
+const built = await runProgram('cargo', ['build', '--quiet', '--locked', '-p', 'kcopyd', '--example', 'torture']);
+if (built.code !== 0) process.exit(1);
 const env = {
+  KCOPYD_TORTURE: join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'debug', 'examples', 'torture'),
   KCOPYD_TEST_KILLS: String(kills),
   KCOPYD_TEST_KILLS_NODE: String(Math.ceil((kills * KILLS.node) / KILLS.native)),
 };

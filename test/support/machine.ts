@@ -106,6 +106,14 @@ export const hasZram: () => Promise<Facility> = once(async () => {
   }
 });
 
+/** Whether strace may answer other programs' system calls: a container may forbid to look at them. */
+export const hasStrace: () => Promise<Facility> = once(async () => {
+  const tools = programs('strace');
+  if (!tools.available) return tools;
+  const ended = await run('strace', ['-f', '-qq', '-o', '/dev/null', '-e', 'inject=getppid:retval=1', 'true']);
+  return ended.code === 0 ? AVAILABLE : missing(`strace may not be used: ${oneLine(ended.stderr)}`);
+});
+
 /** Whether ext4 images can be made and checked. */
 export const hasExt4: () => Promise<Facility> = once(async () => programs('mkfs.ext4', 'fsck.ext4'));
 

@@ -142,7 +142,7 @@ impl Uring {
         self.take_back();
         match entered {
             Ok(()) => self.stalls = 0,
-            Err(libc::EAGAIN | libc::EBUSY) => self.stall(patience, completions),
+            Err(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => self.stall(patience, completions),
             Err(errno) => self.health = Health::Broken(errno),
         }
     }

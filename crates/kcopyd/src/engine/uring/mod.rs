@@ -24,7 +24,7 @@ use self::buffers::Buffers;
 use self::files::Files;
 use self::flow::Ready;
 use self::probe::ShortRead;
-use self::ring::{Patience, Ring};
+use self::ring::{Patience, Ring, Waiting};
 use self::waker::{Heard, Wake};
 use super::arena::Arena;
 use super::device::Device;
@@ -84,7 +84,7 @@ enum Health {
     Working,
     /// It waits for what it has started and starts nothing.
     Draining,
-    /// The kernel has refused to be entered, with this errno, and will go on doing so.
+    /// The kernel has refused to be entered, with this errno, and may go on doing so: nothing is started any more.
     Broken(i32),
 }
 
@@ -104,6 +104,7 @@ pub struct Uring {
     unremarkable: usize,
     health: Health,
     stalls: u32,
+    refused_in_a_row: u32,
     chains: Chains,
     counters: Counters,
     reason: Arc<str>,
@@ -111,6 +112,9 @@ pub struct Uring {
 
 /// How long at a time the thread sleeps when the ring is broken: completions that still come are seen this late.
 const BROKEN_SLEEP: Duration = Duration::from_millis(10);
+
+/// How often in a row a broken ring is refused, each time after such a sleep, before what is in flight is given up: a second.
+const REFUSALS_MAX: u32 = 100;
 
 impl Uring {
     /// Makes a ring and registers with it what the kernel lets it.
@@ -148,6 +152,7 @@ impl Uring {
             unremarkable: 0,
             health: Health::Working,
             stalls: 0,
+            refused_in_a_row: 0,
             chains,
             counters: Counters::default(),
             reason: reason.join(", ").into(),
@@ -170,11 +175,16 @@ impl Uring {
         }
         let mut completions = Vec::new();
         self.push_ready(&mut completions);
-        while self.ring.in_kernel() > 0 && !matches!(self.health, Health::Broken(_)) {
+        while self.ring.in_kernel() > 0 {
+            // A ring that was refused once may be entered again by now; one that is refused now is given up.
+            self.health = Health::Draining;
             self.enter(Patience::Forever, &mut completions);
             self.reap(&mut completions);
             self.push_ready(&mut completions);
             completions.clear();
+            if matches!(self.health, Health::Broken(_)) {
+                break;
+            }
         }
         if self.book.steps() == 0 { Drained::Yes } else { Drained::No }
     }
@@ -201,7 +211,16 @@ impl Uring {
     fn enter_unless_broken(&mut self, patience: Patience, completions: &mut Vec<Completion>) {
         if !matches!(self.health, Health::Broken(_)) {
             self.enter(patience, completions);
-        } else if patience != Patience::None {
+            return;
+        }
+        // What is in flight comes home only while the thread enters the kernel; the refusal may have been a passing one.
+        let is_refused = self.ring.enter(Patience::None, Waiting::Idle).is_err();
+        if patience != Patience::None && (is_refused || !self.ring.has_answers()) {
+            self.refused_in_a_row = if is_refused { self.refused_in_a_row + 1 } else { 0 };
+            // Such as a seccomp filter that the host has put up since. Nobody will ever hear of what is in flight: the client
+            // breaks down, which ends every job, and the memory stays with the kernel.
+            let is_lost = self.refused_in_a_row > REFUSALS_MAX && self.book.steps() > 0;
+            assert!(!is_lost, "the kernel refuses to be asked for the requests that it has");
             let nanoseconds = BROKEN_SLEEP.subsec_nanos().into();
             self.wake.wait_without_ring(&Timespec { tv_sec: 0, tv_nsec: nanoseconds });
         }

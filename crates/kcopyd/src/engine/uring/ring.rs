@@ -202,6 +202,11 @@ impl Ring {
         unsafe { BorrowedFd::borrow_raw(self.io.as_raw_fd()) }
     }
 
+    /// Whether there is an answer to pop.
+    pub fn has_answers(&mut self) -> bool {
+        !self.io.completion().is_empty()
+    }
+
     /// The next answer: its user data, and a result or a negative errno.
     pub fn pop(&mut self) -> Option<(u64, i32)> {
         let answer = self.io.completion().next()?;

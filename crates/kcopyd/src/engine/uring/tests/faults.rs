@@ -71,7 +71,7 @@ fn several_chains_survive_any_cut_either_way() {
 fn p16_a_kernel_without_memory_is_asked_again() {
     let mut bench = Bench::new(UringOptions::default());
     let destination = bench.file("destination", &[], Access::Write);
-    bench.engine.ring.faults.refusals = VecDeque::from([libc::EAGAIN, libc::EBUSY, libc::EAGAIN]);
+    bench.engine.ring.faults.refusals = VecDeque::from([libc::EAGAIN, libc::EBUSY, libc::ENOMEM]);
     bench.stage(1, &[write(destination, 0, 4096, 0)]);
     assert_eq!(bench.results(1), [Done(4096)]);
 }
@@ -109,6 +109,34 @@ fn p32_a_ring_that_may_not_be_entered_any_more_fails_what_it_has_not_started() {
 }
 
 #[test]
+fn p1_what_is_in_flight_comes_home_although_the_ring_was_refused_meanwhile() {
+    let mut bench = Bench::new(UringOptions::default());
+    let source = bench.file("source", &pattern(4096, 1), Access::Read);
+    let destination = bench.file("destination", &[], Access::Write);
+    bench.stage(1, &[read(source, 0, 4096, 0)]);
+    bench.engine.push_ready(&mut Vec::new());
+    bench.engine.enter(Patience::None, &mut Vec::new());
+    assert!(bench.engine.ring.in_kernel() > 0 && bench.engine.book.steps() == 1);
+    bench.engine.ring.faults.refusals = VecDeque::from([libc::EPERM; 3]);
+    assert_eq!(bench.results(1), [Done(4096)]);
+    bench.stage(2, &[write(destination, 0, 4096, 0)]);
+    assert_eq!(bench.results(1), [Failed(libc::EPERM)], "and nothing more is started");
+}
+
+#[test]
+fn p32_what_is_in_flight_is_given_up_when_the_ring_is_refused_for_good() {
+    let mut bench = Bench::new(UringOptions::default());
+    let source = bench.file("source", &pattern(4096, 1), Access::Read);
+    bench.stage(1, &[read(source, 0, 4096, 0)]);
+    bench.engine.push_ready(&mut Vec::new());
+    bench.engine.enter(Patience::None, &mut Vec::new());
+    bench.engine.ring.faults.refusals = VecDeque::from([libc::EPERM; 1000]);
+    let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.results(1)));
+    let words = broken.expect_err("nothing comes home").downcast::<&str>().expect("it says why");
+    assert_eq!(*words, "the kernel refuses to be asked for the requests that it has");
+}
+
+#[test]
 fn rule_9_memory_is_leaked_when_the_kernel_cannot_be_asked_for_its_requests() {
     let mut bench = Bench::new(UringOptions::default());
     let source = bench.file("source", &pattern(4096, 1), Access::Read);
@@ -116,7 +144,7 @@ fn rule_9_memory_is_leaked_when_the_kernel_cannot_be_asked_for_its_requests() {
     bench.engine.push_ready(&mut Vec::new());
     bench.engine.enter(Patience::None, &mut Vec::new());
     assert!(bench.engine.ring.in_kernel() > 0 && bench.engine.book.steps() == 1);
-    bench.engine.health = Health::Broken(libc::EPERM);
+    bench.engine.ring.faults.refusals = VecDeque::from([libc::EPERM; 9]);
     let first = bench.engine.buffers.arena().pointer(BufferStart { page: 5, offset_bytes: 0 }, 1);
     drop(bench);
     // SAFETY: the arena was leaked, which is what is tested; only this test knows the address. Without the leak this is a
