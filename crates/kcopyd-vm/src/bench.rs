@@ -21,8 +21,8 @@ const MIB: u64 = 1 << 20;
 const SECTORS_PER_MIB: u64 = MIB / 512;
 /// Legs of this size, in MiB.
 const SIZE_MIB: u64 = 96;
-/// Of which so much is copied where every request is slow.
-const SLOW_SIZE_MIB: u64 = 32;
+/// Of which so much is copied where every request is slow: no less than the largest region.
+const SLOW_SIZE_MIB: u64 = 64;
 const RUNS: usize = 5;
 const SLOW_RUNS: usize = 3;
 /// From half a MiB to 64 MiB; in KiB.

@@ -10,11 +10,20 @@ use super::model::{Course, JobModel, PAGE, PieceModel};
 use super::{Breach, Judged, Oracle, breach};
 use crate::scenario::Party;
 
-/// Pieces of one job under way at once.
+/// Pieces of one job under way at once, if they are of the client's size; and if a queue makes them shorter.
 pub const PIECES_MAX: u32 = 8;
+const SHORT_PIECES_MAX: u64 = 64;
 
 /// A piece of zeroes is no larger than this.
 const ZERO_PIECE_MAX: u64 = 32 << 20;
+
+impl JobModel {
+    /// How many pieces of it may be under way: as many as hold the bytes of eight of the client's size.
+    pub fn pieces_at_once(&self, sub_job_bytes: u64) -> u32 {
+        let shorter = if self.is_zeroing() { 1 } else { (sub_job_bytes / self.piece_max).max(1) };
+        (shorter * u64::from(PIECES_MAX)).min(SHORT_PIECES_MAX) as u32
+    }
+}
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +162,8 @@ impl Oracle {
             Course::Aborted => return breach("P27", format!("job {token} begins a piece at {start} after its abort")),
         }
         job.begun_in_doubt += u32::from(!job.suspects.is_empty());
-        if !job.ignore && job.begun_in_doubt > PIECES_MAX {
+        let at_once = job.pieces_at_once(self.sub_job_bytes);
+        if !job.ignore && job.begun_in_doubt > at_once {
             return breach("P13", format!("job {token} begins piece after piece in spite of {:?}", job.suspects));
         }
         // Where a piece of zeroes ends is not seen at once if its destinations have to be written to.
@@ -162,7 +172,7 @@ impl Oracle {
             return breach("cut", format!("job {token} begins a piece {start}..{end}, not at {}", job.cursor()));
         }
         let most = if job.is_zeroing() { ZERO_PIECE_MAX } else { self.sub_job_bytes.min(job.piece_max) };
-        if length > most || job.chains > PIECES_MAX {
+        if length > most || job.chains > at_once {
             return breach("cut", format!("job {token}: piece of {length} bytes, {} chains under way", job.chains));
         }
         if !job.is_zeroing() && steps[0].operation != Operation::Read {
@@ -174,7 +184,7 @@ impl Oracle {
         job.pieces.push(piece);
         self.begun += 1;
         if start == 0 {
-            first_come_first_served(job, self.begun, &mut self.last_first_piece)?;
+            first_come_first_served(job, self.begun, self.most_at_once, &mut self.last_first_piece)?;
         }
         if let Err(text) = self.rate.begin(length, steps.len(), now_ns) {
             return breach("P22", format!("job {token}: {text}"));
@@ -320,10 +330,10 @@ fn flushes_may_begin(job: &JobModel, steps: &[StepModel]) -> Judged {
 }
 
 /// Pages are given in the order in which jobs came, and a job that waits is not overtaken again and again (P4, P20).
-fn first_come_first_served(job: &JobModel, begun: u64, last_first_piece: &mut u64) -> Judged {
+fn first_come_first_served(job: &JobModel, begun: u64, most_at_once: u32, last_first_piece: &mut u64) -> Judged {
     let token = job.token;
     let waited = begun - job.begun_at_submission;
-    let most = (job.jobs_at_submission + 1) * u64::from(PIECES_MAX + 1);
+    let most = (job.jobs_at_submission + 1) * u64::from(most_at_once + 1);
     if waited > most {
         return breach("P4", format!("job {token}: {waited} pieces of others were begun before its first"));
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use kcopyd::copy::chain::{Operation, StepResult};
 
-use super::chains::{ChainModel, PIECES_MAX, Stage, StepModel};
+use super::chains::{ChainModel, Stage, StepModel};
 use super::model::{ATTEMPTS_MAX, Course, FlushModel, JobModel, PAGE, Trouble, TroubleKind, Way, is_interruption};
 use super::{Judged, Oracle, breach};
 use crate::contents::{Tag, ZEROS, is_pristine, pristine};
@@ -53,7 +53,7 @@ impl Oracle {
                 ended(job, chain, &step, result, self.unit, disks)?;
                 if sure && !job.suspects.is_empty() {
                     // What was cut before may still begin; but if there was room for all, nothing was left to begin.
-                    job.begun_in_doubt = if self.no_room { 0 } else { PIECES_MAX };
+                    job.begun_in_doubt = if self.no_room { 0 } else { job.pieces_at_once(self.sub_job_bytes) };
                 }
                 Ok(())
             }

@@ -122,6 +122,8 @@ pub struct Oracle {
     /// Pieces begun by all jobs, and the last job whose first piece was.
     begun: u64,
     last_first_piece: u64,
+    /// The most pieces that a job so far may have under way.
+    most_at_once: u32,
     submitted: u64,
     breach: Option<Breach>,
     digest: Digest,
@@ -149,6 +151,7 @@ impl Oracle {
             rate: RateModel::default(),
             begun: 0,
             last_first_piece: 0,
+            most_at_once: chains::PIECES_MAX,
             submitted: 0,
             breach: None,
             digest: Digest::default(),
@@ -194,6 +197,7 @@ impl Oracle {
         }
         self.submitted += 1;
         let model = JobModel::new(job, self.begun, self.active, self.submitted);
+        self.most_at_once = self.most_at_once.max(model.pieces_at_once(self.sub_job_bytes));
         self.active += 1;
         self.sequential_active += u64::from(model.sequential);
         self.digest.add(token);

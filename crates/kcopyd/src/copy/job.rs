@@ -9,7 +9,10 @@ use smallvec::SmallVec;
 pub use super::flags::{Flush, JobFlags, OnError, WriteOrder};
 
 use super::chain::{DeviceIndex, StepResult};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, PAGE_BYTES, SUB_JOBS_PER_JOB};
+use super::limits::{
+    ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, PAGE_BYTES, SHORT_SUB_JOBS_PER_JOB,
+    SUB_JOBS_PER_JOB,
+};
 use super::outcome::libc_errno::{EAGAIN, ECANCELED, EINTR};
 use super::outcome::{DestinationOutcome, DestinationState, Ending, FailedOperation, Failure, FailureList, Outcome};
 use super::progress::JobProgress;
@@ -90,6 +93,8 @@ pub struct Job {
     /// With `WriteOrder::Sequential`: where the piece begins whose writes are next.
     write_turn_bytes: u64,
     sub_jobs: u32,
+    /// How many of them there may be at once.
+    sub_jobs_max: u32,
     /// Pieces with a failure that is being looked into; until that is settled no new piece is begun (P13).
     pub(super) pieces_in_doubt: u32,
     course: Course,
@@ -130,6 +135,7 @@ impl Job {
             cursor_bytes: 0,
             write_turn_bytes: 0,
             sub_jobs: 0,
+            sub_jobs_max: SUB_JOBS_PER_JOB,
             pieces_in_doubt: 0,
             course: Course::Running,
             read_errno: 0,
@@ -139,6 +145,16 @@ impl Job {
             flush_is_under_way: false,
             is_queued: false,
         }
+    }
+
+    /// As many bytes may be under way as eight pieces of the client's size hold, also where a device's queue makes pieces shorter.
+    ///
+    /// Sub-jobs of 512 KiB: with a queue that takes 1280 KiB eight at once, with one that takes 127 KiB, so 124 in whole pages,
+    /// 4 × 8 = 32.
+    pub fn take_sub_job_size(&mut self, sub_job_bytes: u64) {
+        let shorter = if self.is_zeroing() { 1 } else { (sub_job_bytes / self.piece_bytes_max).max(1) };
+        let most = u64::from(SUB_JOBS_PER_JOB).saturating_mul(shorter).min(u64::from(SHORT_SUB_JOBS_PER_JOB));
+        self.sub_jobs_max = most as u32;
     }
 
     /// What is copied, in bytes.
@@ -159,7 +175,7 @@ impl Job {
     pub fn next_piece(&self, most_bytes: u64) -> Option<u32> {
         let waits_for_verdict =
             self.pieces_in_doubt > 0 && self.flags.on_error == OnError::Stop && !canary!(DoubtIsForgotten);
-        let more = self.has_more() && self.sub_jobs < SUB_JOBS_PER_JOB && !waits_for_verdict;
+        let more = self.has_more() && self.sub_jobs < self.sub_jobs_max && !waits_for_verdict;
         let most_bytes = if self.is_zeroing() { most_bytes } else { most_bytes.min(self.piece_bytes_max) };
         more.then(|| self.cut.piece(self.cursor_bytes, most_bytes, self.length_bytes) as u32)
     }

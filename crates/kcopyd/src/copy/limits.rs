@@ -26,8 +26,12 @@ pub const SUB_JOB_SECTORS_MAX: u64 = 2048;
 /// The size of a sub-job unless the caller says otherwise, in sectors: 512 KiB, the kernel's own default.
 pub const SUB_JOB_SECTORS_DEFAULT: u64 = 1024;
 
-/// The most sub-jobs of one job that are under way at once (the kernel's SPLIT_COUNT).
+/// The most sub-jobs of one job that are under way at once (the kernel's SPLIT_COUNT), if they are of the client's size.
 pub const SUB_JOBS_PER_JOB: u32 = 8;
+
+/// The most of them if a device's queue makes them shorter. Then there are as many as hold the same bytes, up to this: a slow
+/// device's throughput is what is under way divided by its latency, however it is cut.
+pub const SHORT_SUB_JOBS_PER_JOB: u32 = 64;
 
 /// The size of a piece of a job that zeroes: 32 MiB. It needs no pages; it is bounded so that an abort settles soon.
 pub const ZERO_PIECE_BYTES: u64 = 32 << 20;
@@ -83,6 +87,7 @@ pub const SECTOR_NUMBER_MAX: u64 = (1 << 53) - 1;
 
 const _: () = assert!(SUB_JOB_SECTORS_MIN <= SUB_JOB_SECTORS_DEFAULT && SUB_JOB_SECTORS_DEFAULT <= SUB_JOB_SECTORS_MAX);
 const _: () = assert!(SUB_JOB_SECTORS_MAX <= PAGE_SECTORS * ARENA_CHUNK_PAGES as u64, "a sub-job's pages are one run");
+const _: () = assert!(SUB_JOBS_PER_JOB <= SHORT_SUB_JOBS_PER_JOB && SHORT_SUB_JOBS_PER_JOB <= ENGINE_STEPS_MAX);
 const _: () = assert!(CHAIN_STEPS_MAX <= ENGINE_STEPS_MAX as usize, "a whole chain fits into an idle engine");
 const _: () = assert!(DESTINATIONS_MAX <= u32::BITS as usize, "one bit of writeErr per destination");
 const _: () = assert!(ZERO_PIECE_BYTES <= u32::MAX as u64 && ZERO_PIECE_BYTES.is_multiple_of(PAGE_BYTES));

@@ -92,7 +92,8 @@ impl Scheduler {
     }
 
     /// Takes a job. Its outcome, even of a job of no bytes, comes by `take_outcome`.
-    pub fn submit(&mut self, job: Box<Job>) {
+    pub fn submit(&mut self, mut job: Box<Job>) {
+        job.take_sub_job_size(self.sub_job_bytes);
         let token = job.token;
         let (length_bytes, destinations) = (job.length_bytes(), job.destinations.len());
         let key = self.jobs.insert(job);

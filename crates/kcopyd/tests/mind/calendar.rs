@@ -9,7 +9,7 @@ use kcopyd::copy::chain::DeviceIndex;
 use kcopyd::copy::job::{Job, JobFlags, JobParts};
 use kcopyd::copy::limits::SECTOR_BYTES;
 use kcopyd::copy::outcome::Outcome;
-use kcopyd::copy::request::{Endpoint, plan};
+use kcopyd::copy::request::{Endpoint, Plan, plan};
 use kcopyd::copy::scheduler::Scheduler;
 use kcopyd::copy::throttle::SharedThrottle;
 use kcopyd::engine::arena::Arena;
@@ -42,6 +42,8 @@ pub struct Calendar {
     /// The outcomes, in the order in which they came.
     pub outcomes: Vec<(u64, Outcome)>,
     pub least_free_pages: u32,
+    /// The longest piece of the jobs that are submitted from now on.
+    pub piece_bytes_max: u64,
 }
 
 impl Calendar {
@@ -58,6 +60,7 @@ impl Calendar {
             attached: HashMap::new(),
             outcomes: Vec::new(),
             least_free_pages: pages,
+            piece_bytes_max: u64::MAX,
         }
     }
 
@@ -71,6 +74,7 @@ impl Calendar {
         let endpoint = |at: &At| Endpoint { geometry: at.disk.geometry(), sector: at.sector, count: at.count };
         let destinations: Vec<Endpoint> = to.iter().map(endpoint).collect();
         let plan = plan(from.map(endpoint).as_ref(), &destinations).expect("the test's request is right");
+        let plan = Plan { piece_bytes_max: self.piece_bytes_max, ..plan };
         let alignment = |at: &At| at.disk.geometry().direct_alignment_bytes;
         let source = from.map(|from| (self.attach(&from.disk), alignment(from)));
         let destinations = to.iter().map(|to| (self.attach(&to.disk), alignment(to))).collect();

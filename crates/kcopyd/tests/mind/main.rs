@@ -502,6 +502,19 @@ fn p19_a_job_of_4_kib_takes_one_page() {
 }
 
 #[test]
+fn a_job_has_as_much_under_way_where_a_queue_makes_its_pieces_short() {
+    // Eight sub-jobs of 32 KiB hold 64 pages; so do 32 of 8 KiB, and 64 of 4 KiB, which is all of them.
+    for (piece_bytes_max, pages) in [(u64::MAX, 64), (40_000, 64), (9000, 64), (4096, 64), (1024, 64), (25_000, 48)] {
+        let (source, to) = (block(1, 8192), block(2, 8192));
+        let mut calendar = Calendar::new(200, PIECE, SimulatedOptions::default());
+        calendar.piece_bytes_max = piece_bytes_max;
+        calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
+        calendar.run();
+        assert_eq!(200 - calendar.least_free_pages, pages, "with pieces of at most {piece_bytes_max} bytes");
+    }
+}
+
+#[test]
 fn p21_a_job_of_a_pebibyte_is_one_queue_entry() {
     let (source, to) = (block(1, 1 << 41), block(2, 1 << 41));
     let mut calendar = Calendar::new(64, PIECE, SimulatedOptions::default());
