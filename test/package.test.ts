@@ -157,3 +157,12 @@ test('the gate sees a glibc that is too new, and what a developer’s build leav
   expect(found).toContain('asks for an executable stack');
   expect(found).toContain('asks for no glibc');
 });
+
+test('the gate sees a function that the glibc linked against did not have', async () => {
+  const tarball = await spoiled(platformTarball, async (folder) => {
+    const source = join(folder, '..', 'other.c');
+    await writeFile(source, 'int kcopyd_newer(void);\nint napi_register_module_v1(void) { return kcopyd_newer(); }\n');
+    await output('cc', ['-shared', '-fPIC', '-s', source, '-o', join(folder, host.binary)]);
+  });
+  expect(await problems([tarball, rootTarball])).toContain('asks for kcopyd_newer of no version of glibc');
+});

@@ -8,8 +8,11 @@ import { choose, type Platform, platformsOf, readManifest } from './platforms.js
 import { bytes, say } from './say.js';
 import { cargoHome, findTools, type Tools } from './tools.js';
 
-/** Rust's standard library asks for this glibc; Node's own binaries ask for 2.28. */
-const GLIBC = '2.17';
+/**
+ * What Node's own binaries ask for, so no user is lost by it. A function that is newer than the glibc linked against would stay a name
+ * without a version: the binary would look older than it is, and fail where it is loaded.
+ */
+const GLIBC = '2.28';
 const BUILD_MS = 1_800_000;
 
 /** Where the binaries are put. */

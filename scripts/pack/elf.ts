@@ -9,6 +9,8 @@ export interface Elf {
   readonly needed: readonly string[];
   /** The newest glibc that a symbol of it asks for, as numbers; `undefined` if none does. */
   readonly glibc: readonly [number, number] | undefined;
+  /** Symbols that must be there when it is loaded, but of no version: nobody can tell from which on they are. */
+  readonly unversioned: readonly string[];
   /** Sections that only debuggers and linkers read. */
   readonly unstripped: readonly string[];
   /** Whether Node finds what it calls first. */
@@ -44,6 +46,7 @@ export async function readElf(path: string): Promise<Elf> {
     cpu: CPUS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unknown',
     needed: [...text.matchAll(/\(NEEDED\)\s+Shared library: \[([^\]]+)\]/g)].map(([, name]) => name ?? ''),
     glibc: glibcs.sort(([a, b], [c, d]) => a - c || b - d).at(-1),
+    unversioned: [...text.matchAll(/\bGLOBAL\s+DEFAULT\s+UND\s+(\w+)(?!\S)/g)].map(([, name]) => name ?? ''),
     unstripped: [...new Set([...text.matchAll(/\s(\.symtab|\.debug_\w+)\s/g)].map(([, name]) => name ?? ''))],
     isAddon: /\bGLOBAL\s+DEFAULT\s+\d+\s+napi_register_module_v1\b/.test(text),
     searchPath: /\((RPATH|RUNPATH)\)/.test(text),

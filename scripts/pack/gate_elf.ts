@@ -32,8 +32,14 @@ export async function judgeElf(
   };
 }
 
-function judgeGlibc({ glibc, needed }: Elf, platform: Platform, most: readonly [number, number] | null): string[] {
+function judgeGlibc(
+  { glibc, needed, unversioned }: Elf,
+  platform: Platform,
+  most: readonly [number, number] | null,
+): string[] {
   if (platform.libc === 'musl') return glibc ? [`asks for glibc ${glibc.join('.')}`] : [];
+  // Linked against an older glibc than has them: at load time they are there or not, whatever the versions say.
+  if (unversioned.length > 0) return [`asks for ${unversioned.join(', ')} of no version of glibc`];
   if (!glibc) return [needed.includes('libc.so.6') ? 'asks for no version of glibc' : 'asks for no glibc'];
   if (most === null) return [];
   const [major, minor] = glibc;

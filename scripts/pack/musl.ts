@@ -31,7 +31,7 @@ export async function tryMusl(stage: Stage): Promise<void> {
       customer.expectInstalled('kcopyd', platform.packageName);
       const loaded = await customer.node(
         '-p',
-        'process.report.getReport().sharedObjects.filter((name) => /musl|libc/.test(name)).join(" ")',
+        'process.report.getReport().sharedObjects.filter((name) => /\\/(ld-musl|libc\\.)[^/]*$/.test(name)).join(" ")',
       );
       expect(loaded, loader, 'the C library');
       const face = await customer.face();
