@@ -3,6 +3,7 @@
 // is there already is left alone, so a release that broke off is run again. Run by the workflow `release.yml` alone.
 //   node scripts/publish.mjs DIRECTORY              publishes, with provenance
 //   node scripts/publish.mjs DIRECTORY --dry-run    only says what it would do, in which order
+//   node scripts/publish.mjs DIRECTORY --no-provenance    for a registry of one's own, where nobody vouches for anything
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +13,10 @@ import { parseArgs } from 'node:util';
 const SHOWN_MS = Number(process.env.KCOPYD_PUBLISH_WAIT_MS ?? 600_000);
 const ASK_AGAIN_MS = Math.min(10_000, SHOWN_MS / 10);
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { 'dry-run': { type: 'boolean' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { 'dry-run': { type: 'boolean' }, 'no-provenance': { type: 'boolean' } },
+});
 
 /** Runs a program; what it printed, or undefined if it failed and that is allowed. */
 function run(program, args, mayFail = false) {
@@ -37,7 +41,8 @@ function isShown(spec) {
 function upload(path, version) {
   const tag = version.includes('-') ? 'next' : 'latest';
   try {
-    run('npm', ['publish', path, '--provenance', '--access', 'public', '--tag', tag]);
+    const vouched = values['no-provenance'] ? [] : ['--provenance'];
+    run('npm', ['publish', path, ...vouched, '--access', 'public', '--tag', tag]);
     return true;
   } catch (error) {
     if (/publish over the previously published/.test(error.message)) return false;
