@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { report, run as runProgram, vitest } from './running.mjs';
 import { checkTools, installLaboratory, root, setUp, step } from './setup.mjs';
 
-/** How many processes are killed, natively and from Node. */
-const KILLS = { native: 1_000, node: 100 };
+/** How much of what is done at random: kills of native processes and of Node's, ends of workers, jobs against a model. */
+const COUNTS = { kills: 1_000, nodeKills: 100, endings: 100, jobs: 10_000 };
 
 const args = process.argv.slice(2);
 const isRelease = take('--release') !== undefined;
 const times = isRelease ? 10 : 1;
-const kills = Number(take('--kills', true) ?? KILLS.native * times);
+const kills = Number(take('--kills', true) ?? COUNTS.kills * times);
 
 checkTools();
 setUp();
@@ -28,7 +28,9 @@ if (built.code !== 0) process.exit(1);
 const env = {
   KCOPYD_TORTURE: join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'debug', 'examples', 'torture'),
   KCOPYD_TEST_KILLS: String(kills),
-  KCOPYD_TEST_KILLS_NODE: String(Math.ceil((kills * KILLS.node) / KILLS.native)),
+  KCOPYD_TEST_KILLS_NODE: String(Math.ceil((kills * COUNTS.nodeKills) / COUNTS.kills)),
+  KCOPYD_TEST_ENDINGS: String(COUNTS.endings * times),
+  KCOPYD_TEST_JOBS: String(COUNTS.jobs * times),
 };
 const run = await vitest('faults', ['--config', 'vitest.faults.config.ts', ...args], env);
 report([run], [...(await facilities()), ...missing]);

@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { type IoRegion, type JobOptions, type KcopydClient, KcopydError, type Outcome } from 'kcopyd';
 import { afterAll, expect } from 'vitest';
 import { ENGINES, type EngineName, expectBytes, SECTOR, test } from '../../support/kcopyd.js';
+import type { Facility } from '../../support/machine.js';
 import {
   COUNT,
   FROM_SECTOR,
@@ -35,6 +36,8 @@ export interface Fault {
   readonly pages?: number;
   /** The settings at which it is tried. Default: all. */
   readonly settings?: readonly Setting[];
+  /** What it needs besides devices. */
+  readonly found?: Facility;
 }
 
 /** Declares a case for each setting. */
@@ -45,11 +48,15 @@ export function eachSetting(title: string, fault: Fault, body: (trial: Trial) =>
     `${title}: blocks of ${sectorSize}, ${destinations} ${destinations === 1 ? 'destination' : 'destinations'}, ${engine}`;
   for (const setting of fault.settings ?? MATRIX) {
     test(name(setting), async ({ client, skip }) => {
+      if (fault.found && !fault.found.available) skip(fault.found.reason);
       const trial = await trialOf(its.of(setting.sectorSize), setting, fault, client).catch((error: unknown) => {
         if (error instanceof Unavailable) return skip(error.message);
         throw error;
       });
-      await body(trial as Trial);
+      await body(trial as Trial).catch((error: unknown) => {
+        if (error instanceof Unavailable) skip(error.message);
+        throw error;
+      });
       await expectWhole(trial as Trial);
     });
   }
