@@ -1,4 +1,5 @@
 // Installs the published packages in every way that users do, on every line of Node, and copies with them.
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { output } from '../../test/support/command.js';
 import { hasLoop } from '../../test/support/machine.js';
@@ -8,9 +9,12 @@ import { findNode, LINES, OLDEST } from './nodes.js';
 import type { Platform } from './platforms.js';
 import { npm } from './registry.js';
 import type { Stage } from './rehearsal.js';
+import { oneLine } from './say.js';
 import { NotHere } from './steps.js';
 
 const PNPM = '12.4.2';
+/** What Node 20 and 22 bring with them. */
+const OLDER_NPM = '10.9.9';
 /** For what needs a newer Node than the one that may run this. */
 const NEWER_NODE = '24.21.0';
 const DISK_BYTES = 64 << 20;
@@ -29,6 +33,7 @@ export async function tryInstalls(stage: Stage, short: boolean): Promise<void> {
   await steps.take('npm install --omit=optional', () => tryOmitted(stage));
   if (short) return;
   await steps.take('npm ci from a lock file made for macOS', () => tryForeignLock(stage, host));
+  await steps.take(`npm ${OLDER_NPM}, which Node 20 and 22 bring`, () => tryOlderNpm(stage, host));
   await steps.take(`pnpm ${PNPM}`, () => tryPnpm(stage));
 }
 
@@ -88,27 +93,40 @@ async function tryOmitted(stage: Stage): Promise<string> {
   return `imports; create() rejects with ${code}`;
 }
 
+async function tryOlderNpm(stage: Stage, host: Platform): Promise<string> {
+  const npm10 = await packageManager(stage.root, 'npm', OLDER_NPM, process.execPath);
+  const customer = new Customer(stage, 'older-npm', process.execPath);
+  const options = { cwd: customer.folder, timeoutMs: INSTALL_MS, env: stage.registry.env };
+  await output(process.execPath, [join(npm10, 'bin/npm-cli.js'), 'install', 'kcopyd'], options);
+  await output(process.execPath, [join(npm10, 'bin/npm-cli.js'), 'ci'], options);
+  customer.expectInstalled('kcopyd', host.packageName);
+  const { engine } = await customer.face();
+  return `npm install and npm ci, ${engine}`;
+}
+
 async function tryPnpm(stage: Stage): Promise<string> {
   const { root, registry } = stage;
   const node = await findNode(root, NEWER_NODE);
-  const home = join(root, 'target', 'rehearsal', `pnpm-${PNPM}`);
-  try {
-    await npm(node, ['install', '--prefix', home, '--no-audit', '--no-fund', `pnpm@${PNPM}`], {
-      cwd: root,
-      timeoutMs: INSTALL_MS,
-    });
-  } catch (error) {
-    throw new NotHere(`pnpm could not be installed: ${error instanceof Error ? error.message : error}`);
-  }
+  const program = join(await packageManager(root, 'pnpm', PNPM, node), 'bin/pnpm.mjs');
   const customer = new Customer(stage, 'pnpm', node);
-  const pnpm = [join(home, 'node_modules/pnpm/bin/pnpm.mjs'), 'add', '--registry', registry.url];
-  const store = join(stage.steps.directory, 'pnpm-store');
-  await output(node, [...pnpm, '--store-dir', store, 'kcopyd'], {
-    cwd: customer.folder,
-    timeoutMs: INSTALL_MS,
-    env: registry.env,
-  });
+  const add = ['add', '--registry', registry.url, '--store-dir', join(stage.steps.directory, 'pnpm-store'), 'kcopyd'];
+  const options = { cwd: customer.folder, timeoutMs: INSTALL_MS, env: registry.env };
+  await output(node, [program, ...add], options);
   const { engine } = await customer.face();
   await customer.example();
   return `installs and runs, ${engine}`;
+}
+
+/** The folder of a package manager, installed once. */
+async function packageManager(root: string, name: string, version: string, node: string): Promise<string> {
+  const home = join(root, 'target', 'rehearsal', `${name}-${version}`);
+  const folder = join(home, 'node_modules', name);
+  if (existsSync(folder)) return folder;
+  try {
+    const args = ['install', '--prefix', home, '--no-audit', '--no-fund', `${name}@${version}`];
+    await npm(node, args, { cwd: root, timeoutMs: INSTALL_MS });
+  } catch (error) {
+    throw new NotHere(`${name} ${version} could not be installed: ${oneLine(error)}`);
+  }
+  return folder;
 }
