@@ -56,6 +56,9 @@ export async function inspect(inspection: Inspection): Promise<Verdict> {
   const parent = join(inspection.root, 'target');
   mkdirSync(parent, { recursive: true });
   const directory = mkdtempSync(join(parent, 'gate-'));
+  const clear = () => rmSync(directory, { recursive: true, force: true });
+  // Also if the process ends in between.
+  process.once('exit', clear);
   try {
     const opened = new Map<string, Opened>();
     for (const [at, tarball] of inspection.tarballs.entries()) {
@@ -64,7 +67,8 @@ export async function inspect(inspection: Inspection): Promise<Verdict> {
     }
     return await judge(inspection, opened);
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    process.removeListener('exit', clear);
+    clear();
   }
 }
 
