@@ -21,7 +21,7 @@ export type Fault =
   | { readonly kind: 'bad-reads'; readonly file: string; readonly bytes: number; readonly bad: readonly ByteRange[] }
   /** Every read fails while the fault is on. */
   | { readonly kind: 'read-errors'; readonly file: string; readonly code?: ErrorCode }
-  /** Every write fails while the fault is on. */
+  /** Every write, zeroes among them, fails while the fault is on. */
   | { readonly kind: 'write-errors'; readonly file: string; readonly code?: ErrorCode }
   /** A write that touches this range is EIO while the fault is on. One process a request: for small devices. */
   | { readonly kind: 'bad-writes'; readonly file: string; readonly bad: ByteRange }
@@ -178,7 +178,8 @@ function nbdkitArguments(directory: string, fault: Fault): string[] {
     }
     case 'write-errors': {
       const error = `error=${fault.code ?? 'EIO'}`;
-      return ['--filter=error', 'file', fault.file, error, 'error-pwrite-rate=1', `error-file=${trigger}`];
+      const rates = ['error-pwrite-rate=1', 'error-zero-rate=1'];
+      return ['--filter=error', 'file', fault.file, error, ...rates, `error-file=${trigger}`];
     }
     case 'bad-writes': {
       const { offset, length } = fault.bad;
