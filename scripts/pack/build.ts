@@ -46,12 +46,14 @@ export async function compileFor(
   tools: Tools,
   command: readonly string[],
   variables: NodeJS.ProcessEnv = {},
+  programArguments: readonly string[] = [],
 ): Promise<{ directory: string; printed: string }> {
   const directory = join(root, 'target', 'platforms');
   const linked = platform.libc === 'glibc' ? `${platform.target}.${GLIBC}` : platform.target;
   // std without backtraces: the binary has no symbols to name in one, and the code to print it is a fifth of the whole.
   const library = ['-Zbuild-std=std,panic_unwind', '-Zbuild-std-features='];
   const args = [...command, '--locked', '--target', linked, ...library];
+  if (programArguments.length > 0) args.push('--', ...programArguments);
   const env = {
     ...process.env,
     CARGO: tools.cargo,
@@ -64,7 +66,8 @@ export async function compileFor(
     ...variables,
   };
   const { code, stderr, stdout } = await run(tools.zigbuild, args, { cwd: root, timeoutMs: BUILD_MS, env });
-  if (code !== 0) throw new Error(`cargo-zigbuild ${args.join(' ')}: exit ${code}:\n${stderr}${stdout}`);
+  if (code !== 0)
+    throw new Error(`cargo-zigbuild ${args.join(' ')}: exit ${code}:\n${(stderr + stdout).slice(-6_000)}`);
   return { directory: join(directory, platform.target), printed: stdout };
 }
 

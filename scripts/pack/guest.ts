@@ -2,6 +2,7 @@
 // arm64 in QEMU's full emulation, on Node for glibc and on Node for musl.
 import { join } from 'node:path';
 import { programs } from '../../test/support/machine.js';
+import { coreTests } from './arm64.js';
 import { Customer } from './customers.js';
 import { bootGuest } from './guest_boot.js';
 import { buildImage } from './guest_image.js';
@@ -17,8 +18,12 @@ const GUEST_NODE = '24.21.0';
 const TOOLS: Readonly<Record<string, string>> = {
   'qemu-system-aarch64': 'qemu-system-arm',
   cpio: 'cpio',
-  'dpkg-deb': 'dpkg',
+  'mkfs.ext4': 'e2fsprogs',
 };
+/** What the guest does with each Node. */
+const TASKS = ['face', ...['io_uring', 'threads'].flatMap((engine) => [engine, `${engine}-first`, `${engine}-second`])];
+/** The core's tests that need a kernel's io_uring. */
+const CORE_TESTS = ['engine_contract', 'kcopyd'];
 
 /** One Node in the guest, and the folder that the package was installed in for it. */
 export interface Resident {
@@ -46,7 +51,8 @@ async function inGuest(stage: Stage): Promise<string> {
   }
   if (residents.length === 0) throw new NotHere('no package for arm64');
   const debian = await fetchDebian(join(root, 'target', 'arm64'));
-  const image = await buildImage(steps.directory, root, debian, residents);
+  const tests = await coreTests(root, CORE_TESTS);
+  const image = await buildImage(steps.directory, root, debian, residents, tests);
   const seen = await bootGuest(debian.kernel, image, (kill) => steps.atEnd(kill));
   return judge(residents, seen);
 }
@@ -67,13 +73,21 @@ function judge(
   const problems: string[] = [];
   const words: string[] = [];
   for (const { libc } of residents) {
-    for (const task of ['face', 'io_uring', 'threads', 'cmp']) {
-      const line = lines.find((one) => one.startsWith(`${libc} ${task} `));
-      if (!line) problems.push(`${libc} ${task}: the guest did not come to it`);
-      else if (!line.startsWith(`${libc} ${task} 0 `)) problems.push(line);
-      else if (task !== 'cmp') words.push(line.slice(`${libc} ${task} 0 `.length));
+    for (const task of TASKS) {
+      const line =
+        lines.find((one) => one.startsWith(`${libc} ${task} `)) ?? `${libc} ${task}: the guest did not come to it`;
+      const [, said] = /^\w+ [\w-]+ 0 (.*)/.exec(line) ?? [];
+      if (said === undefined) problems.push(line);
+      else if (said.startsWith('{')) words.push(`${libc} ${said.trim()}`);
     }
-    if (!words.some((one) => one.includes('"engine":"io_uring"'))) problems.push(`${libc}: nothing ran on io_uring`);
+    const ring = words.some((one) => one.startsWith(`${libc} {"node"`) && one.includes('"engine":"io_uring"'));
+    if (!ring) problems.push(`${libc}: the engine is not io_uring`);
+  }
+  for (const test of CORE_TESTS) {
+    const line = lines.find((one) => one.startsWith(`core ${test} `)) ?? `core ${test}: the guest did not come to it`;
+    const [, result] = /^core \w+ 0 .*(\d+ passed; 0 failed)/.exec(line) ?? [];
+    if (result) words.push(`the core's ${test}: ${result}`);
+    else problems.push(line);
   }
   if (problems.length > 0) throw new Error(`${problems.join('\n')}\n${lines.join('\n')}\n${kernel.slice(-2_000)}`);
   return words.join(' ');

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 
 /** Emulated, on a machine with much else to do. */
 const GUEST_MS = 900_000;
-const MEMORY_MIB = 2_048;
+const MEMORY_MIB = 3_072;
 const MARK = 'kcopyd-guest ';
 
 /** Boots it; the lines of its report, and all that its console showed. `endWith` gets what kills the guest. */

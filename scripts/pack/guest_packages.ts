@@ -12,13 +12,18 @@ import { NotHere } from './steps.js';
 const APT_MS = 600_000;
 const PACKAGES = ['busybox-static', 'libc6', 'libstdc++6', 'libgcc-s1', 'musl'];
 
+const MODULES = [
+  ...['drivers/block/loop.ko', 'crypto/crc32c_generic.ko', 'lib/crc16.ko', 'lib/libcrc32c.ko', 'fs/mbcache.ko'],
+  ...['fs/jbd2/jbd2.ko', 'fs/ext4/ext4.ko'],
+];
+
 /** The packages, unpacked. */
 export interface Debian {
   /** What they unpack to. */
   readonly root: string;
   readonly kernel: string;
-  /** The module that makes loop devices. */
-  readonly loop: string;
+  /** The modules that make loop devices and mount ext4, in the order in which to load them. */
+  readonly modules: readonly string[];
 }
 
 /** Everything, downloaded once. */
@@ -29,7 +34,9 @@ export async function fetchDebian(directory: string): Promise<Debian> {
   return {
     root,
     kernel: join(root, 'boot', `vmlinuz-${release}`),
-    loop: join(root, 'lib/modules', release, 'kernel/drivers/block/loop.ko'),
+    modules: MODULES.map((module) => join(root, 'lib/modules', release, 'kernel', module)).filter((path) =>
+      existsSync(path),
+    ),
   };
 }
 
