@@ -23,7 +23,7 @@ const TOOLS: Readonly<Record<string, string>> = {
 /** What the guest does with each Node. */
 const TASKS = ['face', ...['io_uring', 'threads'].flatMap((engine) => [engine, `${engine}-first`, `${engine}-second`])];
 /** The core's tests that need a kernel's io_uring. */
-const CORE_TESTS = ['engine_contract', 'kcopyd'];
+const CORE_TESTS = ['engine_contract'];
 
 /** One Node in the guest, and the folder that the package was installed in for it. */
 export interface Resident {
