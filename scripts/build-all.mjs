@@ -8,4 +8,9 @@ installPackages();
 // Only now: the packages that this needs may just have been installed.
 const { importTypeScript } = await import('./typescript.mjs');
 const { buildAll } = await importTypeScript('scripts/pack/build.ts');
-await buildAll(root.replace(/\/$/, ''), process.argv.slice(2));
+try {
+  await buildAll(root.replace(/\/$/, ''), process.argv.slice(2));
+} catch (error) {
+  console.error(`kcopyd: ${error.message}`);
+  process.exitCode = 1;
+}

@@ -5,8 +5,8 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:f
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { output } from '../../test/support/command.js';
-import { say } from './say.js';
-import type { Steps } from './steps.js';
+import { oneLine, say } from './say.js';
+import { NotHere, type Steps } from './steps.js';
 
 const VERDACCIO = '6.10.4';
 /** It wants Node 22 or newer. */
@@ -90,7 +90,11 @@ async function installed(root: string, node: string): Promise<string> {
   rmSync(part, { recursive: true, force: true });
   mkdirSync(part, { recursive: true });
   writeFileSync(join(part, 'package.json'), JSON.stringify(PACKAGE));
-  await npm(node, ['install', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: part, timeoutMs: INSTALL_MS });
+  try {
+    await npm(node, ['install', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: part, timeoutMs: INSTALL_MS });
+  } catch (error) {
+    throw new NotHere(`verdaccio ${VERDACCIO} could not be installed: ${oneLine(error).slice(0, 200)}`);
+  }
   rmSync(home, { recursive: true, force: true });
   renameSync(part, home);
   return program;
