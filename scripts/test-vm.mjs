@@ -2,6 +2,7 @@
 // can. docs/TESTING.md says what. It knows nothing of how that is done.
 //   npm run test:vm                     every case
 //   npm run test:vm -- P18 io_uring     the cases with these words in their names
+//   npm run test:vm -- tables seed=7    the differential with other random tables
 //   npm run test:vm -- --bench [brd] [delay]     measures the core beside the kernel's own kcopyd instead
 import { checkTools, installPackages, root } from './setup.mjs';
 

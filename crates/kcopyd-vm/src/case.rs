@@ -1,9 +1,12 @@
 //! A case: a name, by which it can be asked for, and what it does. Most cases come in several settings. It knows no device.
 
 use std::fmt;
+use std::fs;
 use std::time::Duration;
 
 use kcopyd::client::EngineChoice;
+
+use crate::GUEST_MARK;
 
 /// How long a case may take before it counts as hung. An emulated processor on a busy host is slow.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -43,6 +46,17 @@ pub fn engine_name(engine: EngineChoice) -> &'static str {
         EngineChoice::Threads => "threads",
     }
 }
+
+/// The seed that was asked for with the word `seed=N`, or else the one of every day. Read from where the guest's init has the
+/// arguments, so that a case in a process of its own has it too.
+pub fn seed() -> u64 {
+    let arguments = fs::read_to_string(GUEST_MARK).unwrap_or_default();
+    let given = arguments.split_whitespace().find_map(|word| word.strip_prefix(SEED_WORD)?.parse().ok());
+    given.unwrap_or(20_261_125)
+}
+
+/// What the word with the seed begins with.
+pub const SEED_WORD: &str = "seed=";
 
 /// Both engines.
 pub const ENGINES: [EngineChoice; 2] = [EngineChoice::IoUring, EngineChoice::Threads];

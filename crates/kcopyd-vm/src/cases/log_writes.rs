@@ -60,7 +60,7 @@ impl Jobs {
 }
 
 fn p18_every_crash_state(engine: EngineChoice, block_bytes: u32, destinations: usize) {
-    let seed = 0x10C + u64::from(block_bytes);
+    let seed = crate::case::seed() + u64::from(block_bytes);
     let mut random = Random::new(seed);
     let beneath = disk(1, block_bytes);
     beneath.stamp(OLD);

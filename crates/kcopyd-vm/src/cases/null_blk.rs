@@ -17,8 +17,8 @@ use crate::world::failures_of;
 
 const BAD: (u64, u64) = (2056, 8);
 const EIO: i32 = Errno::IO.raw_os_error();
-/// Slow enough for something to be in flight when the power goes: 30 ms a request.
-const SLOW: [(&str, &str); 3] = [("size", "2"), ("irqmode", "2"), ("completion_nsec", "30000000")];
+/// Slow enough for something to be in flight when the power goes: 100 ms a request.
+const SLOW: [(&str, &str); 3] = [("size", "2"), ("irqmode", "2"), ("completion_nsec", "100000000")];
 
 pub fn add(cases: &mut Cases) {
     cases.on_engines("P8 P14 P17 null_blk bad blocks to read", p8_p14_p17_bad_blocks_to_read);
