@@ -4,14 +4,20 @@ import { KcopydError, type Outcome, type Progress } from '../index.js';
 import { Abort } from './abort.js';
 import type { CopyArguments } from './arguments.js';
 import { ProgressBar } from './bar.js';
-import { type AbortingSignal, EXIT_COMPLETE, EXIT_FAILED, EXIT_SIGNALS } from './exit_codes.js';
+import { type AbortingSignal, EXIT_COMPLETE, EXIT_FAILED, EXIT_SIGNALS, EXIT_USAGE } from './exit_codes.js';
 import { exitCodeOf, explain } from './explain.js';
+import { ownOutput } from './own_output.js';
 import { type Ending, outcomeLines } from './report.js';
 import { Setup } from './setup.js';
 import { complain, print, printJson } from './streams.js';
 
 /** Copies as asked for; the exit code. */
 export async function copy(args: CopyArguments): Promise<number> {
+  const own = ownOutput(args.destinations);
+  if (own !== undefined) {
+    complain(`${own} is where this command prints to, which would be written over the copy: name another destination`);
+    return EXIT_USAGE;
+  }
   const show = args.json ? new JsonShow() : new TerminalShow();
   const abort = new Abort({ aborting: (by) => show.aborting(by), dying: () => show.stop() });
   const setup = new Setup(args);

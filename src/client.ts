@@ -3,7 +3,7 @@
 
 import type { OpenDevice } from './device.js';
 import { binding } from './device.js';
-import { clientClosed, fromNative, outOfRange } from './errors.js';
+import { clientClosed, fromNative, outOfRange, surface } from './errors.js';
 import {
   DESTINATIONS_MAX,
   PAGE_SECTORS,
@@ -69,6 +69,8 @@ export class Client {
   readonly #records = new Float64Array(RECORDS_PER_DRAIN * RECORD_NUMBERS);
   /** What is due besides completions of jobs, first come, first served. */
   readonly #due: Due[] = [];
+  /** Whether a drain of our own making is on its way. More than one would each bring on another, twice as many every time. */
+  #drainsSoon = false;
   #delivered = 0;
   #lastToken = 0;
   #mayKeepAlive = true;
@@ -171,7 +173,16 @@ export class Client {
   deliverLater(deliver: () => void): void {
     // No more than the jobs in flight can be due: so that jobs which callbacks submit do not put this off for ever.
     this.#due.push({ deliver, after: this.#delivered + this.#jobs.size });
-    if (this.#due.length === 1) setImmediate(() => this.drain());
+    this.#drainSoon();
+  }
+
+  #drainSoon(): void {
+    if (this.#drainsSoon) return;
+    this.#drainsSoon = true;
+    setImmediate(() => {
+      this.#drainsSoon = false;
+      this.drain();
+    });
   }
 
   /** Delivers what is due. Rung by the native part; never from inside a call of ours. */
@@ -185,17 +196,16 @@ export class Client {
     }
     const isMore = count === RECORDS_PER_DRAIN;
     this.#deliverDue(waiting, isMore);
-    if (isMore || this.#due.length > 0) setImmediate(() => this.drain());
+    if (isMore || this.#due.length > 0) this.#drainSoon();
     // Only now: a callback often submits the next job, and then nothing has changed.
     this.#update();
   }
 
-  /** Those at the front of the queue whose turn it is. */
+  /** Those at the front of the queue whose turn it is. Taken out at once: one by one, a long queue would be moved each time. */
   #deliverDue(waiting: number, isMore: boolean): void {
-    for (let left = waiting; left > 0; left--) {
-      if (isMore && this.#due[0]!.after > this.#delivered) return;
-      this.#due.shift()!.deliver();
-    }
+    let ready = isMore ? 0 : waiting;
+    while (ready < waiting && this.#due[ready]!.after <= this.#delivered) ready++;
+    for (const { deliver } of this.#due.splice(0, ready)) deliver();
   }
 
   #deliver(token: number, readErr: number, writeErr: number, detail: boolean): void {
@@ -209,7 +219,12 @@ export class Client {
     this.#delivered++;
     // Taken also where nobody asks for it: the native part keeps it until then.
     const outcome = detail ? this.#native.outcome(token) : null;
-    job?.finish(readErr, writeErr, outcome);
+    try {
+      job?.finish(readErr, writeErr, outcome);
+    } catch (error) {
+      // It must not throw; should it all the same, the completions behind it are still to be delivered (P1).
+      surface(error);
+    }
   }
 
   #update(): void {

@@ -4,7 +4,7 @@ import { addAbortListener, setMaxListeners } from 'node:events';
 import type { Outcome, Progress } from '../index.js';
 import type { Client, Job } from './client.js';
 import type { OpenDevice } from './device.js';
-import { KcopydError } from './errors.js';
+import { KcopydError, surface } from './errors.js';
 import { type JobDevices, releaseDevices, takeDevices } from './job_devices.js';
 import { FLAG_FLUSH, FLAG_IGNORE_ERROR, FLAG_PROGRESS, FLAG_WRITE_SEQ, type NativeOutcome } from './native.js';
 import { abortSignal, callback, flag, readObject } from './options.js';
@@ -151,7 +151,7 @@ class PromisedJob implements Job {
   }
 
   finish(_readErr: number, _writeErr: number, native: NativeOutcome | null): void {
-    this.#listener?.[Symbol.dispose]();
+    ask(() => this.#listener?.[Symbol.dispose]());
     const durationMs = performance.now() - this.#startMs;
     const outcome = native
       ? fromNativeOutcome(native, durationMs)
@@ -160,7 +160,14 @@ class PromisedJob implements Job {
     // A job that was complete before its abort took effect is a success.
     if (isSuccess(outcome)) this.#resolve(outcome);
     else if (native?.poisoned) this.#reject(brokenError(outcome, this.#names()));
-    else if (native?.aborted) this.#reject(abortedError(outcome, this.#request.signal?.reason, this.#names()));
+    else if (native?.aborted)
+      this.#reject(
+        abortedError(
+          outcome,
+          ask(() => this.#request.signal?.reason),
+          this.#names(),
+        ),
+      );
     else this.#reject(failedError(outcome, this.#names()));
   }
 
@@ -170,6 +177,16 @@ class PromisedJob implements Job {
       source: this.#regions.source?.device.path,
       destinations: this.#regions.destinations.map(({ device }) => device.path),
     };
+  }
+}
+
+/** Asks something of the caller's signal, which may be of the caller's own making: what it throws surfaces, and the job ends. */
+function ask<T>(question: () => T): T | undefined {
+  try {
+    return question();
+  } catch (error) {
+    surface(error);
+    return undefined;
   }
 }
 

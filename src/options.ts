@@ -83,7 +83,9 @@ export function abortSignal(value: unknown, name: string, key: string): AbortSig
   if (typeof signal !== 'object' || signal === null || typeof signal.aborted !== 'boolean') {
     throw wrongType(`${name}.${key}`, 'an AbortSignal', value);
   }
-  if (typeof signal.addEventListener !== 'function') throw wrongType(`${name}.${key}`, 'an AbortSignal', value);
+  for (const method of ['addEventListener', 'removeEventListener'] as const) {
+    if (typeof signal[method] !== 'function') throw wrongType(`${name}.${key}`, 'an AbortSignal', value);
+  }
   return signal;
 }
 

@@ -88,11 +88,13 @@ function pair<D>(source: RegionRequest<D>, destinations: readonly RegionRequest<
 }
 
 function readDestinations<D>(to: readonly unknown[], readDevice: DeviceReader<D>, listed: boolean): RegionRequest<D>[] {
-  if (to.length === 0 || to.length > DESTINATIONS_MAX) {
+  // Read once: a getter in one of the regions may make it longer.
+  const { length } = to;
+  if (length === 0 || length > DESTINATIONS_MAX) {
     throw outOfRange('to', `an array of 1 to ${DESTINATIONS_MAX} regions`, to);
   }
   const regions: RegionRequest<D>[] = [];
-  for (let index = 0; index < to.length; index++) {
+  for (let index = 0; index < length; index++) {
     regions.push(readRegion(to[index], listed ? NAMES[index]! : 'to', index, readDevice));
   }
   return regions;

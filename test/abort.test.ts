@@ -172,3 +172,25 @@ test('P27 one signal may abort many jobs at once, and Node does not take that fo
     await Promise.all([client.close(), source.close(), destination.close()]);`;
   expect(await inOwnProcess(script, [source, destination])).toMatchObject({ code: 0, stderr: '' });
 });
+
+test("P1 a signal of the caller's own making that throws costs no job its end, and surfaces", async ({ workshop }) => {
+  const [source, destination] = [await workshop.file({ bytes: MIB }), await workshop.file({ bytes: MIB })];
+  const script = `
+    const [from, to] = [{ device: await Device.open(args[0]) }, { device: await Device.open(args[1], { access: 'write' }) }];
+    const client = await KcopydClient.create();
+    const surfaced = [];
+    process.on('uncaughtException', (error) => surfaced.push(error.message));
+    const refuse = (word) => () => { throw new Error(word); };
+    const ended = (signal) => client.copy(from, to, { signal }).then(() => 'resolved', ({ code }) => code);
+    const stuck = { aborted: false, addEventListener() {}, removeEventListener: refuse('remove') };
+    const controller = new AbortController();
+    Object.defineProperty(controller.signal, 'reason', { get: refuse('reason') });
+    const ends = [ended(stuck), ended(controller.signal), ended(undefined)];
+    controller.abort();
+    console.log(JSON.stringify(await Promise.all(ends)));
+    await client.close();
+    console.log(surfaced.sort().join());`;
+  const { code, stdout, stderr } = await inOwnProcess(script, [source, destination], { timeoutMs: 20_000 });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  expect(stdout).toBe('["resolved","ABORT_ERR","resolved"]\nreason,remove\n');
+});

@@ -243,3 +243,34 @@ test('P30 what is handed to a prepared callback is checked, and what is refused 
   finish(0, 2 ** 32 - 1);
   expect(await called).toEqual([0, 2 ** 32 - 1, 'still mine']);
 });
+
+test('P4 callbacks that call the next prepared one leave the event loop its time', async ({ client }) => {
+  const copier = await client();
+  let calls = 0;
+  let isOver = false;
+  const next = (): void => {
+    calls++;
+    if (!isOver) copier.prepareCallback(next)(0, 0);
+  };
+  next();
+  // One a turn; were it twice as many in each turn, these would be a million.
+  for (let turn = 0; turn < 20; turn++) await setImmediate();
+  isOver = true;
+  await copier.delivered();
+  expect(calls).toBeLessThan(100);
+});
+
+test('P1 many callbacks that are due at once are delivered in order, in a time that does not grow with their square', async ({
+  client,
+}) => {
+  const copier = await client();
+  const CALLS = 200_000;
+  const seen: number[] = [];
+  const finish = Array.from({ length: CALLS }, (_, call) => copier.prepareCallback(() => seen.push(call)));
+  const startMs = performance.now();
+  for (const call of finish) call(0, 0);
+  await copier.delivered();
+  expect(performance.now() - startMs).toBeLessThan(10_000);
+  expect(seen.length).toBe(CALLS);
+  expect(seen.every((call, index) => call === index)).toBe(true);
+});

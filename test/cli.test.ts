@@ -286,6 +286,22 @@ describe('--json', () => {
     expect(await readFile(destination)).toEqual(randomBytes('pipe', 2 * MIB));
   });
 
+  test('P6 a destination that is also where the report goes is refused before it is touched', async ({ workshop }) => {
+    const source = await workshop.file({ bytes: MIB, seed: 'report' });
+    for (const [format, redirected] of [
+      ['', '>'],
+      ['--json', '>'],
+      ['', '2>'],
+    ] as const) {
+      const destination = await workshop.file({ bytes: 4096, seed: 'before' });
+      // Opened to append, so that the shell itself cuts nothing off.
+      const script = `'${process.execPath}' '${COMMAND}' copy ${format} '${source}' '${destination}' ${redirected}> '${destination}'`;
+      expect(await run('bash', ['-c', script])).toMatchObject({ code: 2, stdout: '' });
+      const held = await readFile(destination);
+      expect(held.subarray(0, 4096)).toEqual(randomBytes('before', 4096));
+    }
+  });
+
   test('a log on a full disk does not end the copy', async ({ workshop }) => {
     const source = await workshop.file({ bytes: 2 * MIB, seed: 'full' });
     const destination = await workshop.file({ bytes: 0 });

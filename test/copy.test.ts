@@ -2,7 +2,16 @@
 import { readFile, symlink } from 'node:fs/promises';
 import { expect } from 'vitest';
 import { output } from './support/command.js';
-import { expectFile, MIB, onEachEngine, rejection, SECTOR, sectorsMoved, test } from './support/kcopyd.js';
+import {
+  expectFile,
+  inOwnProcess,
+  MIB,
+  onEachEngine,
+  rejection,
+  SECTOR,
+  sectorsMoved,
+  test,
+} from './support/kcopyd.js';
 import { randomBytes } from './support/random.js';
 
 /** A sub-job of 16 sectors: 8 KiB, two pages. */
@@ -247,6 +256,37 @@ onEachEngine((engine) => {
     const expected = randomBytes('before', 8 * MIB);
     expected.copy(expected, 4096, MIB, MIB + 4096);
     await expectFile(disk.path, expected);
+  });
+
+  test('P10 a process that has no descriptors left does not take a partition for a disk', async ({ workshop }) => {
+    const disk = await workshop.loop({ bytes: 8 * MIB, seed: 'before' });
+    try {
+      await output('addpart', [disk.path, '1', '2048', '4096']);
+      const script = `
+        import { closeSync, openSync } from 'node:fs';
+        const client = await KcopydClient.create({ engine: args.engine });
+        const whole = await Device.open(args.disk);
+        const seen = [];
+        for (let free = 0; free < 10; free++) {
+          const held = [];
+          try { for (;;) held.push(openSync('/dev/null')); } catch {}
+          for (const descriptor of held.splice(0, free)) closeSync(descriptor);
+          const opened = await Device.open(args.disk + 'p1', { access: 'write' }).catch(({ code }) => code);
+          for (const descriptor of held) closeSync(descriptor);
+          if (typeof opened === 'string') { seen.push(opened); continue; }
+          const copying = client.copy({ device: whole, sector: 2048, count: 8 }, { device: opened });
+          seen.push(await copying.then(() => 'copied', ({ code }) => code));
+          await opened.close();
+        }
+        console.log(seen.join(' '));
+        await Promise.all([whole.close(), client.close()]);`;
+      const wrap = ['bash', '-c', 'ulimit -n 80; exec "$@"', '-'];
+      const ended = await inOwnProcess(script, { engine, disk: disk.path }, { wrap });
+      expect(ended).toMatchObject({ code: 0, stderr: '' });
+      expect(ended.stdout).toMatch(/^(EMFILE )+(ERR_KCOPYD_OVERLAP\s)+$/);
+    } finally {
+      await output('delpart', [disk.path, '1']);
+    }
   });
 
   test('P11 a region past the end is refused before any I/O', async ({ workshop, client }) => {

@@ -1,6 +1,6 @@
 // Devices: what can be opened and what is told about it, what a region may lie on, and when a descriptor is closed.
 import { openSync, readdirSync, readlinkSync } from 'node:fs';
-import { open, readFile, rename, stat, symlink } from 'node:fs/promises';
+import { appendFile, open, readFile, rename, stat, symlink, truncate } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { Device, KcopydClient } from 'kcopyd';
 import { describe, expect } from 'vitest';
@@ -288,6 +288,30 @@ onEachEngine((engine) => {
     expect([destination.bytes, destination.sectors]).toEqual([1000, 2]);
     await copier.copy({ device: destination }, { device: destination, sector: 10 });
     expect(destination.bytes).toBe(5120 + 1000);
+  });
+
+  test('P5 and P11 a block device that has grown is copied to its new end, and written there', async ({
+    workshop,
+    client,
+    device,
+  }) => {
+    const [source, destination] = [
+      await workshop.loop({ bytes: MIB, seed: 'grown' }),
+      await workshop.loop({ bytes: MIB }),
+    ];
+    const [from, to] = [await device(source.path), await device(destination.path, { access: 'read-write' })];
+    const copier = await client({ engine });
+    for (const { file, path } of [source, destination]) {
+      if (file === source.file) await appendFile(file, randomBytes('grown', MIB, MIB));
+      else await truncate(file, 2 * MIB);
+      await output('losetup', ['--set-capacity', path]);
+    }
+    // In this order: nothing has looked at the destination since it has grown.
+    expect(await copier.copy({ device: from }, { device: to })).toMatchObject({ bytes: 2 * MIB });
+    expect(await copier.copy({ device: from, count: 8 }, { device: to, sector: 4088 })).toMatchObject({ bytes: 4096 });
+    const held = await device(await workshop.file({ bytes: 0 }), { access: 'write' });
+    await copier.copy({ device: to, count: 4088 }, { device: held });
+    await expectFile(held.path, randomBytes('grown', 4088 * 512));
   });
 
   test('P28 a file that kcopyd writes is locked: another job gets EBUSY', async ({ workshop, client, device }) => {

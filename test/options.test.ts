@@ -157,7 +157,8 @@ describe('copy', () => {
     expect(await refusal(from, region, { flush: 'yes' })).toMatch(`${TYPE} options.flush must be true or false`);
     expect(await refusal(from, region, { sequential: 1 })).toMatch(`${TYPE} options.sequential must be true or false`);
     expect(await refusal(from, region, { onProgress: {} })).toMatch(`${TYPE} options.onProgress must be a function`);
-    for (const signal of [{}, true, new AbortController(), new EventTarget(), { aborted: false }]) {
+    const half = { aborted: false, addEventListener() {} };
+    for (const signal of [{}, true, new AbortController(), new EventTarget(), { aborted: false }, half]) {
       expect(await refusal(from, region, { signal })).toMatch(`${TYPE} options.signal must be an AbortSignal`);
     }
   });

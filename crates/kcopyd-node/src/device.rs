@@ -39,6 +39,8 @@ pub fn find(handle: u64, client: u64) -> Option<Arc<Device>> {
     DEVICES.with_borrow_mut(|devices| {
         let entry = devices.get_mut(&handle)?;
         if !entry.clients.contains(&client) {
+            // A device may be open for as long as the process lives, and clients come and go.
+            entry.clients.retain(|&known| alive_with_id(known).is_some());
             entry.clients.push(client);
         }
         Some(Arc::clone(&entry.device))

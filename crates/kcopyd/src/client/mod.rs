@@ -130,7 +130,7 @@ impl Client {
     /// one `Finished` with the request's token will be there to take (P1).
     pub fn submit(&self, request: JobRequest) -> Result<Accepted, Error> {
         self.post.refuse_if_closed()?;
-        let plan = Plan { piece_bytes_max: request_bytes_max(&request), ..checked_plan(&request)? };
+        let plan = Plan { piece_bytes_max: request_bytes_max(&request), ..current_plan(&request)? };
         let accepted = Accepted { sectors: plan.sectors, bytes: plan.length_bytes };
         let source = request.source.map(|source| source.device);
         let destinations: SmallVec<[_; 1]> = request.destinations.into_iter().map(|to| to.device).collect();
@@ -227,6 +227,18 @@ fn request_bytes_max(request: &JobRequest) -> u64 {
     devices.filter_map(|device| device.queue()).map(|queue| queue.request_bytes_max).min().unwrap_or(u64::MAX)
 }
 
+/// A block device has another size than when it was opened after it was extended, which is rare: asking it costs a job of
+/// 4 KiB a noticeable part of its time, so it is asked only where its size decides.
+fn current_plan(request: &JobRequest) -> Result<Plan, Error> {
+    match checked_plan(request) {
+        Err(refusal) if refusal.kind == ErrorKind::Bounds => {
+            request.source.iter().chain(&request.destinations).for_each(|region| _ = region.device.refresh());
+            checked_plan(request)
+        }
+        other => other,
+    }
+}
+
 /// The checks that need the devices as they are now.
 fn checked_plan(request: &JobRequest) -> Result<Plan, Error> {
     if let Some(source) = &request.source
@@ -245,11 +257,13 @@ fn checked_plan(request: &JobRequest) -> Result<Plan, Error> {
     let endpoint = |region: &RegionRequest, geometry| Endpoint { geometry, sector: region.sector, count: region.count };
     let destinations: SmallVec<[Endpoint; 2]> =
         request.destinations.iter().map(|region| endpoint(region, region.device.geometry())).collect();
-    // A file that is a source may have grown or shrunk since it was last looked at, by our own jobs too. How long a file is
-    // that is a destination does not matter: it grows.
+    // A file that is a source may have grown or shrunk since it was last looked at, by our own jobs too; and "to its end" is to
+    // where a device ends now, or an extended one would be copied in part and called complete. How long a file is that is a
+    // destination does not matter: it grows.
     let source = request.source.as_ref().map(|region| {
         let device = &region.device;
-        endpoint(region, if device.kind() == DeviceKind::File { device.refresh() } else { device.geometry() })
+        let size_decides = device.kind() == DeviceKind::File || region.count.is_none();
+        endpoint(region, if size_decides { device.refresh() } else { device.geometry() })
     });
     plan(source.as_ref(), &destinations).map_err(|error| {
         let device = error.destination.map_or(request.source.as_ref(), |index| request.destinations.get(index));

@@ -67,6 +67,17 @@ pub struct Scheduler {
     counts: Counts,
     throttle: Option<SharedThrottle>,
     throttled_for: Option<Duration>,
+    /// Chains that the throttle knows of.
+    chains_out: u64,
+}
+
+/// A client that broke hears of its chains no more; who shares its throttle is not to wait for them.
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if let Some(throttle) = &self.throttle {
+            throttle.lock().sharer_is_gone(self.chains_out);
+        }
+    }
 }
 
 impl Scheduler {
@@ -88,6 +99,7 @@ impl Scheduler {
             counts: Counts::default(),
             throttle,
             throttled_for: None,
+            chains_out: 0,
         }
     }
 
@@ -128,6 +140,7 @@ impl Scheduler {
         };
         if let (Some(throttle), ChainIs::Home) = (&self.throttle, chain_is_home) {
             throttle.lock().chain_ends(now);
+            self.chains_out -= 1;
         }
     }
 
@@ -136,6 +149,7 @@ impl Scheduler {
         let chain = self.choose_chain(now)?;
         if let Some(throttle) = &self.throttle {
             throttle.lock().chain_begins(chain.steps.len() as u32, now);
+            self.chains_out += 1;
         }
         Some(chain)
     }
@@ -160,6 +174,7 @@ impl Scheduler {
     pub fn hand_back(&mut self, chain: &Chain, now: Now) {
         if let Some(throttle) = &self.throttle {
             throttle.lock().chain_did_not_begin(chain.steps.len() as u32, now);
+            self.chains_out -= 1;
         }
         match Errand::of(chain.tag) {
             Errand::Piece(key) => self.pieces.not_staged(key),

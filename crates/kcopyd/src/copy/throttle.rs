@@ -141,6 +141,11 @@ impl Throttle {
         self.outstanding -= 1;
     }
 
+    /// A sharer is gone that had so many chains out, none of which will be reported any more.
+    pub fn sharer_is_gone(&mut self, chains: u64) {
+        self.outstanding = self.outstanding.saturating_sub(chains);
+    }
+
     /// Time passes: it fills the accounts, and draws on the one of time while anything is outstanding.
     fn advance(&mut self, now: Now) {
         let passed = now.saturating_sub(self.looked_at);

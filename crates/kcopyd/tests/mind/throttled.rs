@@ -127,3 +127,23 @@ fn p22_requests_per_second_hold_for_many_jobs_at_once() {
     calendar.scheduler.abort_all();
     calendar.run();
 }
+
+#[test]
+fn p32_a_client_that_broke_does_not_use_up_the_time_of_those_that_share_its_throttle() {
+    let throttle = shared(ThrottleLimits { percent: Some(50), ..ThrottleLimits::default() });
+    let (source, to) = (block(1, 4096), block(2, 4096));
+    let copies = || {
+        let mut calendar = Calendar::throttled(64, 64, steady(1_000_000), Some(throttle.clone()));
+        calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
+        calendar
+    };
+    let mut broken = copies();
+    while broken.engine.steps() == 0 {
+        assert!(broken.turn(), "the job is not over before it has begun");
+    }
+    // As a client's thread does after a panic: the engine is drained, and nobody settles what comes home.
+    drop(broken);
+    let mut other = copies();
+    while other.now() < Duration::from_secs(10) && other.turn() {}
+    assert!(other.outcome(1).is_success());
+}

@@ -2,11 +2,13 @@
 //! it, what its queue takes. It refuses to open devices.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, makedev, minor};
+use rustix::io::Errno;
 
-use super::Queue;
+use super::{Queue, refusal};
 use crate::copy::limits::SECTOR_BYTES;
 use crate::copy::region::Identity;
 use crate::error::{Error, ErrorKind};
@@ -31,14 +33,16 @@ impl Page {
     /// The storage that the device is: its own, or, of a partition, its disk's from the partition's first byte on.
     ///
     /// A partition that starts at sector 2048 of disk 7:0 is (7:0, byte 1048576). Where there is no /sys to ask every device
-    /// counts as a disk.
+    /// counts as a disk. That is asked in a way that needs no descriptor: a process that has none left must not take a
+    /// partition for a disk, and overwrite what it reads (P10).
     pub(super) fn identity(&self) -> Result<Identity, Error> {
-        let Some(disk) = self.disk() else { return Ok(Identity { id: (0, self.rdev), start_bytes: 0 }) };
-        let start = self.number("start").and_then(|sectors| sectors.checked_mul(SECTOR_BYTES));
-        let Some(start_bytes) = start else {
-            let context = "is a partition, and where it starts on its disk cannot be read in /sys";
-            return Err(Error::new(ErrorKind::UnsupportedDevice, context));
-        };
+        if !self.directory.join("partition").exists() {
+            return Ok(Identity { id: (0, self.rdev), start_bytes: 0 });
+        }
+        let start = self.read("start").map_err(unknown_place)?.parse::<u64>().ok();
+        let disk = Page::in_directory(self.directory.join("..")).map_err(unknown_place)?;
+        let start = start.and_then(|sectors| sectors.checked_mul(SECTOR_BYTES));
+        let start_bytes = start.ok_or_else(|| unknown_place(io::ErrorKind::InvalidData.into()))?;
         Ok(Identity { id: (0, disk.rdev), start_bytes })
     }
 
@@ -46,7 +50,7 @@ impl Page {
     pub(super) fn disk(&self) -> Option<Page> {
         self.number("partition")?;
         // The kernel resolves the link to the partition's own directory first, so `..` is its disk's.
-        Page::in_directory(self.directory.join(".."))
+        Page::in_directory(self.directory.join("..")).ok()
     }
 
     /// The partitions of this disk.
@@ -55,7 +59,7 @@ impl Page {
         entries
             .map(|entry| entry.path())
             .filter(|path| path.join("partition").exists())
-            .filter_map(Page::in_directory)
+            .filter_map(|directory| Page::in_directory(directory).ok())
             .collect()
     }
 
@@ -102,14 +106,35 @@ impl Page {
         self.rdev
     }
 
-    fn in_directory(directory: PathBuf) -> Option<Page> {
-        let text = fs::read_to_string(directory.join("dev")).ok()?;
-        let (major, minor) = text.trim().split_once(':')?;
-        Some(Page { rdev: makedev(major.parse().ok()?, minor.parse().ok()?), directory })
+    fn in_directory(directory: PathBuf) -> io::Result<Page> {
+        let page = Page { directory, rdev: 0 };
+        let text = page.read("dev")?;
+        let numbers = text.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let (major, minor) = numbers.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Page { rdev: makedev(major, minor), ..page })
     }
 
     fn number(&self, file: &str) -> Option<u64> {
-        fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
+        self.read(file).ok()?.parse().ok()
+    }
+
+    fn read(&self, file: &str) -> io::Result<String> {
+        Ok(fs::read_to_string(self.directory.join(file))?.trim().to_owned())
+    }
+}
+
+/// It is a partition, but /sys does not tell of which bytes of its disk.
+fn unknown_place(why: io::Error) -> Error {
+    match Errno::from_io_error(&why) {
+        Some(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+            let advice = "where the partition lies on its disk cannot be read in /sys: raise the limit of open files \
+                          (ulimit -n), or use fewer devices at once";
+            refusal::system(errno, "open", advice)
+        }
+        _ => {
+            let context = format!("is a partition, and where it starts on its disk cannot be read in /sys ({why})");
+            Error::new(ErrorKind::UnsupportedDevice, context)
+        }
     }
 }
 
