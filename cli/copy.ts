@@ -21,6 +21,11 @@ export async function copy(args: CopyArguments): Promise<number> {
   const show = args.json ? new JsonShow() : new TerminalShow();
   const abort = new Abort({ aborting: (by) => show.aborting(by), dying: () => show.stop() });
   const setup = new Setup(args);
+  const code = await attempt(args, setup, show, abort);
+  return closed(setup, code);
+}
+
+async function attempt(args: CopyArguments, setup: Setup, show: Show, abort: Abort): Promise<number> {
   try {
     await setup.open(abort.signal);
     const ending = await runJob(args, setup, show, abort.signal);
@@ -32,7 +37,18 @@ export async function copy(args: CopyArguments): Promise<number> {
     return show.refused(error, text, refused);
   } finally {
     abort.stop();
+  }
+}
+
+/** Closing may be the first to tell that something written is lost; then the copy was none, whatever was printed. */
+async function closed(setup: Setup, code: number): Promise<number> {
+  try {
     await setup.close();
+    return code;
+  } catch (error) {
+    if (!(error instanceof KcopydError)) throw error;
+    complain(error.message);
+    return code === EXIT_COMPLETE ? EXIT_FAILED : code;
   }
 }
 

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect } from 'vitest';
 import { type Ended, run } from './support/command.js';
 import type { FaultyFile } from './support/faulty.js';
+import { programs } from './support/machine.js';
 import { randomBytes } from './support/random.js';
 import { test } from './support/test.js';
 import type { Workshop } from './support/workshop.js';
@@ -300,6 +301,16 @@ describe('--json', () => {
       const held = await readFile(destination);
       expect(held.subarray(0, 4096)).toEqual(randomBytes('before', 4096));
     }
+  });
+
+  test('P17 what only closing tells of is said, and the exit code is 1', async ({ workshop, skip }) => {
+    const strace = programs('strace');
+    if (!strace.available) skip(strace.reason);
+    const [source, destination] = [await workshop.file({ bytes: MIB }), await workshop.file({ bytes: 0 })];
+    const closing = ['-P', destination, '-e', 'trace=close', '-e', 'inject=close:error=ENOSPC'];
+    const command = [process.execPath, COMMAND, 'copy', '--no-flush', source, destination];
+    const ended = await run('strace', ['-f', '-qq', '-o', '/dev/null', ...closing, ...command]);
+    expect(ended).toMatchObject({ code: 1, stderr: expect.stringMatching(/^kcopyd: ENOSPC: [^\n]*close[^\n]*\n$/) });
   });
 
   test('a log on a full disk does not end the copy', async ({ workshop }) => {

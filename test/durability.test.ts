@@ -90,3 +90,29 @@ test('P18 a flush of a file made by create syncs its directory too', async ({ wo
     'the directory, for the new file alone',
   ).toHaveLength(1);
 });
+
+test('P17 what only closing tells of is an error: of a Device, and of a job by path that had succeeded', async ({
+  workshop,
+  skip,
+}) => {
+  const strace = programs('strace');
+  if (!strace.available) skip(strace.reason);
+  const [source, to] = [await workshop.file({ bytes: MIB }), await workshop.file({ bytes: 0 })];
+  const script = `
+    const client = await KcopydClient.create();
+    const error = await client.copy({ device: args.source, count: 8 }, { device: args.to }).catch((error) => error);
+    const { code, errno, syscall, path, outcome } = error;
+    console.log(JSON.stringify({ code, errno, syscall, path, ok: outcome?.destinations?.[0]?.ok }));
+    const device = await Device.open(args.to);
+    console.log(await device.close().catch(({ code, syscall }) => code + ' ' + syscall));
+    await client.close();`;
+  // As NFS answers to it when the server has no room for what lies in the page cache.
+  const wrap = ['strace', '-f', '-qq', '-o', '/dev/null', '-P', to, '-e', 'trace=close'];
+  // (What strace answers for the kernel stays open, with its lock: so the second time it is opened for reading.)
+  wrap.push('-e', 'inject=close:error=ENOSPC');
+  const { code, stdout, stderr } = await inOwnProcess(script, { source, to }, { wrap });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const [job, device] = stdout.trim().split('\n');
+  expect(JSON.parse(job!)).toEqual({ code: 'ENOSPC', errno: -28, syscall: 'close', path: to, ok: true });
+  expect(device).toBe('ENOSPC close');
+});

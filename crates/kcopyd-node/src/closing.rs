@@ -145,10 +145,9 @@ impl Task for CloseTask {
     fn compute(&mut self) -> napi::Result<Self::Output> {
         let device = self.0.take();
         Ok(guarded(|| {
-            if device.is_none_or(|device| Arc::into_inner(device).is_some()) {
-                return Ok(());
-            }
-            Err(Error::new(ErrorKind::Internal, "the device is still held by a client that said it had let it go"))
+            let Some(device) = device else { return Ok(()) };
+            let held = || Error::new(ErrorKind::Internal, "the device is still held by a client that said it had let it go");
+            Arc::into_inner(device).ok_or_else(held)?.close()
         }))
     }
 

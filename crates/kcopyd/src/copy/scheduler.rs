@@ -74,9 +74,7 @@ pub struct Scheduler {
 /// A client that broke hears of its chains no more; who shares its throttle is not to wait for them.
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        if let Some(throttle) = &self.throttle {
-            throttle.lock().sharer_is_gone(self.chains_out);
-        }
+        self.throttle.iter().for_each(|throttle| throttle.lock().sharer_is_gone(self.chains_out));
     }
 }
 

@@ -2,7 +2,7 @@
 //! opening of the very inode that was seen. It refuses to interpret options.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,15 @@ impl Look {
 pub(super) fn reopen(of: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| openat(CWD, magic_link(of).as_path(), flags, Mode::empty()))
+}
+
+/// Closes a descriptor, which is closed also where that is an error. An interrupted close has lost nothing.
+pub(super) fn close(descriptor: OwnedFd) -> Result<(), Errno> {
+    // SAFETY: the descriptor is owned and given up here; nothing else knows it.
+    match unsafe { libc::close(descriptor.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(refusal::last_errno()).or_else(|errno| if errno == Errno::INTR { Ok(()) } else { Err(errno) }),
+    }
 }
 
 /// The path that the kernel knows behind a descriptor, for messages.

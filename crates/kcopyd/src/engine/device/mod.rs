@@ -119,6 +119,21 @@ impl Device {
         adopt::adopt(descriptor, access)
     }
 
+    /// Closes its descriptors, as dropping it does, and says what that comes to: a network file system may tell only now that
+    /// something written through the page cache is lost.
+    ///
+    /// # Errors
+    /// The system error of the first descriptor that told of one; all are closed in any case.
+    pub fn close(self) -> Result<(), Error> {
+        let Device { path, main, buffered, parent_directory, .. } = self;
+        drop(parent_directory);
+        let answers = [buffered, Some(main)].map(|descriptor| descriptor.map_or(Ok(()), look::close));
+        answers.into_iter().collect::<Result<(), _>>().map_err(|errno| {
+            let advice = "the file system tells while closing that something written before may be lost";
+            refusal::system(errno, "close", advice).at_path(path)
+        })
+    }
+
     fn assemble(parts: Parts) -> Result<Device, Error> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let main = parts.main.as_fd();
