@@ -110,8 +110,7 @@ function readRegion<D>(
   destination: number | undefined,
   readDevice: DeviceReader<D>,
 ): RegionRequest<D> {
-  if (value === undefined) throw wrongType(name, 'a region: { device, sector, count }', value);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(name, 'an object', value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw noRegion(name, value);
   const region: Partial<Record<string, unknown>> = value;
   let device: unknown;
   let sector: unknown;
@@ -120,8 +119,9 @@ function readRegion<D>(
     if (key === 'device') device = region.device;
     else if (key === 'sector') sector = region.sector;
     else if (key === 'count') count = region.count;
-    else throw unknownKey(name, key, KEYS);
+    else throw isDeviceLike(value) ? noRegion(name, value) : unknownKey(name, key, KEYS);
   }
+  if (device === undefined && isDeviceLike(value)) throw noRegion(name, value);
   return {
     name,
     destination,
@@ -129,6 +129,15 @@ function readRegion<D>(
     sector: sector === undefined ? 0 : sectorNumber(sector, name, 'sector'),
     count: count === undefined ? -1 : sectorNumber(count, name, 'count'),
   };
+}
+
+/** What is most often meant: the device itself in the place of a region on it. */
+function noRegion(name: string, value: unknown): Error {
+  return wrongType(name, 'a region: { device }, or { device, sector, count }', value);
+}
+
+function isDeviceLike(value: object): boolean {
+  return behind(value) !== undefined || isPath(value) || isFileHandle(value);
 }
 
 function deviceLike(value: unknown, name: string): DeviceChoice {

@@ -366,7 +366,7 @@ describe('info', () => {
   test('a path that is no device is told with its path', async () => {
     const { code, stderr } = await kcopyd('info', '/dev/null');
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^kcopyd: is a character device.*\(\/dev\/null\)$/m);
+    expect(stderr).toMatch(/^kcopyd: this is a character device.*\(\/dev\/null\)$/m);
   });
 
   test('tells size, blocks, direct I/O, use and engine', async ({ workshop }) => {

@@ -1,5 +1,6 @@
 // P30: what callers hand in is read once, own properties only, checked before anything happens, and refused by name.
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
 import { Device, type DeviceOptions, KcopydClient, type KcopydError, Throttle } from 'kcopyd';
 import { describe, expect } from 'vitest';
 import { expectFile, inOwnProcess, MIB, rejection, test, thrown } from './support/kcopyd.js';
@@ -50,14 +51,18 @@ describe('copy', () => {
     expect(await refusal()).toMatch(`${TYPE} from must be a region`);
     expect(await refusal({ device: path })).toMatch(`${TYPE} to must be a region`);
     expect(await refusal(undefined, { device: to })).toMatch(`${TYPE} from must be a region`);
-    expect(await refusal(null, { device: to })).toMatch(`${TYPE} from must be an object. Received null`);
-    expect(await refusal(path, { device: to })).toMatch(`${TYPE} from must be an object. Received string '`);
-    expect(await refusal([{ device: path }], { device: to })).toMatch(
-      `${TYPE} from must be an object. Received an array of 1`,
+    expect(await refusal(null, { device: to })).toMatch(
+      `${TYPE} from must be a region: { device }, or { device, sector, count }. Received null`,
     );
-    expect(await refusal({ device: path }, to)).toMatch(`${TYPE} to must be an object`);
+    expect(await refusal(path, { device: to })).toMatch(
+      `${TYPE} from must be a region: { device }, or { device, sector, count }. Received string '`,
+    );
+    expect(await refusal([{ device: path }], { device: to })).toMatch(
+      `${TYPE} from must be a region: { device }, or { device, sector, count }. Received an array of 1`,
+    );
+    expect(await refusal({ device: path }, to)).toMatch(`${TYPE} to must be a region: { device }, or`);
     expect(await refusal({ device: path }, [{ device: to }, null])).toMatch(
-      `${TYPE} to[1] must be an object. Received null`,
+      `${TYPE} to[1] must be a region: { device }, or { device, sector, count }. Received null`,
     );
     expect(await refusal({ device: path }, new Array(2))).toMatch(`${TYPE} to[0] must be a region`);
     expect(await refusal({}, { device: to })).toMatch(`${TYPE} from.device must be a Device, a path`);
@@ -68,6 +73,19 @@ describe('copy', () => {
       expect(await refusal({ device }, { device: to })).toMatch(`${TYPE} from.device must be a Device, a path`);
     }
   });
+
+  refuses(
+    'P30 a device in the place of a region on it is said to be one',
+    async ({ bad: { path, to, refusal }, device }) => {
+      const opened = await device(path);
+      const handle = await open(path);
+      for (const bare of [opened, handle, pathToFileURL(path), Buffer.from(path), path, 3]) {
+        expect(await refusal(bare, { device: to })).toMatch(`${TYPE} from must be a region: { device }, or`);
+        expect(await refusal({ device: path }, [{ device: to }, bare])).toMatch(`${TYPE} to[1] must be a region`);
+      }
+      await handle.close();
+    },
+  );
 
   refuses('P30 none and 33 destinations are refused', async ({ bad: { path, to, refusal } }) => {
     expect(await refusal({ device: path }, [])).toMatch(

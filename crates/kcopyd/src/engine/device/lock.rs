@@ -44,8 +44,8 @@ fn refused(errno: Errno, syscall: &'static str) -> Error {
     match errno {
         // EACCES is what POSIX allows a lock that is held to be told by, besides EAGAIN.
         Errno::AGAIN | Errno::ACCESS => {
-            let advice = "the file is locked: another program (`lslocks` names it) is using it, or the last write of one that \
-                          was killed has not landed yet: wait for it, or name another file";
+            let advice = "the file is locked: another program (`lslocks` names it) or another Device of this one is using it, \
+                          or the last write of one that was killed has not landed yet: wait for it, or name another file";
             refusal::system(Errno::BUSY, syscall, advice)
         }
         _ => {

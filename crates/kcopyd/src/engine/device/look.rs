@@ -91,11 +91,11 @@ pub(super) fn kind_of(stat: &Stat) -> Result<DeviceKind, Error> {
     let found = match FileType::from_raw_mode(stat.st_mode) {
         FileType::BlockDevice => return Ok(DeviceKind::Block),
         FileType::RegularFile => return Ok(DeviceKind::File),
-        FileType::Directory => "is a directory",
-        FileType::Fifo => "is a pipe",
-        FileType::Socket => "is a socket",
-        FileType::CharacterDevice => "is a character device",
-        _ => "is neither a file nor a device",
+        FileType::Directory => "this is a directory",
+        FileType::Fifo => "this is a pipe",
+        FileType::Socket => "this is a socket",
+        FileType::CharacterDevice => "this is a character device",
+        _ => "this is neither a file nor a device",
     };
     let context = format!("{found}, which has no sectors: name a block device or a regular file");
     Err(Error::new(ErrorKind::UnsupportedDevice, context))
