@@ -117,6 +117,16 @@ describe('the Nth call fails, for every N', () => {
   );
 
   inTheLoop(
+    'a call that says it has written what it has not is found out',
+    { timeout: TIMEOUT_MS },
+    async ({ nth }) => {
+      await expect(nth('threads', 'pwrite64', 'retval=512')).rejects.toThrow(
+        /sector \d+ of \S+ is wrong; job \d+ wrote there/,
+      );
+    },
+  );
+
+  inTheLoop(
     'P32 from the Nth io_uring_enter on all are refused: every job ends, and the process lives',
     { timeout: TIMEOUT_MS },
     async ({ nth }) => {

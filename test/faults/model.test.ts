@@ -27,7 +27,8 @@ onEachEngine((engine) => {
   test('P5 random jobs between devices give what a model says', { timeout: TIMEOUT_MS }, async ({ workshop, skip }) => {
     needsTorture(skip);
     const { targets } = await worked(workshop, ['512', '4096', 'file']);
-    const all = [...targets, ...(await onExt4(workshop))];
+    const well = await workshop.loop({ bytes: 4 * MIB, seed: 'well' });
+    const all = [`${well.path}=${well.file}`, ...targets, ...(await onExt4(workshop))];
     const counted = await torture<{ jobs: number }>(['model', JOBS, seedOf(engine), engine, ...all], TIMEOUT_MS);
     console.log(`${engine}: ${JSON.stringify(counted)}`);
     expect(counted.jobs).toBe(JOBS);

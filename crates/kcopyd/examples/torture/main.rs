@@ -5,7 +5,8 @@
 //! - `nth SEED ENGINE CALL INJECTION JOBS SOURCE DESTINATION=BYTES…`: strace answers the Nth call of a process that copies, or
 //!   kills it there, for N = 1, 2, 3, … until a run has no Nth call. `INJECTION` as strace has it: `error=EINTR`, `signal=KILL`;
 //!   with `+` behind it every call from the Nth on.
-//! - `model JOBS SEED ENGINE DEVICE=BYTES…`: random jobs between the devices, many at once, and a model of their bytes.
+//! - `model JOBS SEED ENGINE DEVICE=BYTES…`: random jobs between the devices, many at once, and a model of their bytes. The
+//!   first device is only read.
 //! - `subject RUN JOBS ENGINE SOURCE DESTINATION…`: the process that copies. It says which job it has done, and is killed.
 //!
 //! DESTINATION=BYTES is a device and the file in which its bytes can be looked at; both are the same for a file.
