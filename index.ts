@@ -328,7 +328,8 @@ export class Device {
 
   /**
    * Refuses new jobs (`ERR_KCOPYD_DEVICE_CLOSED`), waits for its own, on all clients, and resolves once it can be opened
-   * exclusively again (P33). Every call is the same close.
+   * exclusively again (P33). Every call is the same close. Rejects with the system's error if closing tells that something
+   * written before is lost, as network file systems may; it is closed all the same.
    */
   close(): Promise<void> {
     return this.#inside.close();
