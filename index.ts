@@ -316,7 +316,7 @@ export class Device {
     return new Device(await openDevice(path, options));
   }
 
-  /** Its size now, in bytes: exact. Of a closed device, the size known last. */
+  /** Its size now, in bytes: exact. The server of a file is asked for it and waited for. Of a closed device, the size known last. */
   get bytes(): number {
     return this.#inside.native.bytes();
   }

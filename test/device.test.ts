@@ -1,11 +1,14 @@
 // Devices: what can be opened and what is told about it, what a region may lie on, and when a descriptor is closed.
+import { spawn } from 'node:child_process';
 import { openSync, readdirSync, readlinkSync } from 'node:fs';
 import { appendFile, open, readFile, rename, stat, symlink, truncate } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Device, KcopydClient } from 'kcopyd';
 import { describe, expect } from 'vitest';
 import { output } from './support/command.js';
-import { expectFile, MIB, onEachEngine, rejection, test } from './support/kcopyd.js';
+import { completion, expectFile, MIB, onEachEngine, rejection, test } from './support/kcopyd.js';
 import { randomBytes } from './support/random.js';
 
 /** How many descriptors of this process are open on a path. */
@@ -312,6 +315,36 @@ onEachEngine((engine) => {
     const held = await device(await workshop.file({ bytes: 0 }), { access: 'write' });
     await copier.copy({ device: to, count: 4088 }, { device: held });
     await expectFile(held.path, randomBytes('grown', 4088 * 512));
+  });
+
+  test('P4 a file on a server that does not answer keeps its job waiting, and not the process', async ({
+    workshop,
+    client,
+    device,
+  }) => {
+    const faulty = await workshop.faulty({ kind: 'slow', file: await workshop.file({ bytes: MIB, seed: 'server' }) });
+    const [from, to] = [
+      await device(faulty.path),
+      await device(await workshop.file({ bytes: 0 }), { access: 'write' }),
+    ];
+    const copier = await client({ engine });
+    // Should this thread wait for the server, it could not let it go on.
+    const server = await readFile(join(dirname(faulty.path), '..', 'pid'), 'utf8');
+    const rescue = spawn('sh', ['-c', `sleep 5; kill -CONT ${server}`], { stdio: 'ignore' });
+    faulty.stick();
+    // What the kernel knows of a file is good for a second.
+    await setTimeout(1500);
+    const begunMs = performance.now();
+    const { notify, called } = completion();
+    copier.submitCopy({ device: from, sector: 8, count: 16 }, [{ device: to }], 0, notify);
+    const closing = from.close();
+    const tookMs = performance.now() - begunMs;
+    faulty.resume();
+    expect((await called).slice(0, 2)).toEqual([0, 0]);
+    await closing;
+    rescue.kill();
+    expect(tookMs).toBeLessThan(1000);
+    await expectFile(to.path, randomBytes('server', 16 * 512, 8 * 512));
   });
 
   test('P28 a file that kcopyd writes is locked: another job gets EBUSY', async ({ workshop, client, device }) => {

@@ -227,7 +227,7 @@ pub fn adopt_descriptor(env: Env, fd: i32, access: NativeAccess) -> Either<Nativ
 pub fn close_device<'env>(env: &'env Env, device: &NativeDevice) -> napi::Result<PromiseRaw<'env, Closed>> {
     match DEVICES.with_borrow_mut(|devices| devices.remove(&device.handle)) {
         Some(Entry { device: core, clients }) => {
-            device.bytes_seen_last.set(core.refresh().bytes);
+            device.bytes_seen_last.set(core.glance().bytes);
             let clients: Vec<_> = clients.into_iter().filter_map(alive_with_id).collect();
             closing::close(env, core, &clients)
         }

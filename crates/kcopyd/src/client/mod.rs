@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::copy::limits::SECTOR_BYTES;
 use crate::copy::outcome::Outcome;
 use crate::copy::progress::JobProgress;
-use crate::copy::region::DeviceKind;
+use crate::copy::region::{DeviceKind, Geometry};
 use crate::copy::request::{Endpoint, Plan, plan};
 use crate::engine::Description;
 use crate::engine::device::Device;
@@ -239,6 +240,19 @@ fn current_plan(request: &JobRequest) -> Result<Plan, Error> {
     }
 }
 
+/// A source as it is now. A file may have grown or shrunk since it was last looked at, by our own jobs too; and "to its end" is
+/// to where a device ends now, or an extended one would be copied in part and called complete. How long a file is that is a
+/// destination does not matter: it grows.
+///
+/// A region that ends well within a file needs no word of the file's server, which may not answer: the caller's thread, in Node
+/// the whole program, would wait for it, and not this job alone. Should the file be shorter now, reading it fails.
+fn current_geometry(region: &RegionRequest) -> Geometry {
+    let Some(count) = region.count else { return region.device.refresh() };
+    let known = region.device.glance();
+    let ends_within = region.sector.saturating_add(count) < known.bytes / SECTOR_BYTES;
+    if known.kind == DeviceKind::File && !ends_within { region.device.refresh() } else { known }
+}
+
 /// The checks that need the devices as they are now.
 fn checked_plan(request: &JobRequest) -> Result<Plan, Error> {
     if let Some(source) = &request.source
@@ -257,14 +271,7 @@ fn checked_plan(request: &JobRequest) -> Result<Plan, Error> {
     let endpoint = |region: &RegionRequest, geometry| Endpoint { geometry, sector: region.sector, count: region.count };
     let destinations: SmallVec<[Endpoint; 2]> =
         request.destinations.iter().map(|region| endpoint(region, region.device.geometry())).collect();
-    // A file that is a source may have grown or shrunk since it was last looked at, by our own jobs too; and "to its end" is to
-    // where a device ends now, or an extended one would be copied in part and called complete. How long a file is that is a
-    // destination does not matter: it grows.
-    let source = request.source.as_ref().map(|region| {
-        let device = &region.device;
-        let size_decides = device.kind() == DeviceKind::File || region.count.is_none();
-        endpoint(region, if size_decides { device.refresh() } else { device.geometry() })
-    });
+    let source = request.source.as_ref().map(|region| endpoint(region, current_geometry(region)));
     plan(source.as_ref(), &destinations).map_err(|error| {
         let device = error.destination.map_or(request.source.as_ref(), |index| request.destinations.get(index));
         match device {

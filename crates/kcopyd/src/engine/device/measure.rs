@@ -43,6 +43,14 @@ pub(super) fn size_bytes(of: BorrowedFd<'_>, kind: DeviceKind) -> Result<u64, Er
     }
 }
 
+/// The size of a file in bytes as this kernel knows it, without asking a server that may not answer; where that is not known,
+/// as the server says.
+pub(super) fn size_bytes_known(of: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let said = statx(of, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::SIZE).ok();
+    let said = said.filter(|answer| answer.stx_mask & StatxFlags::SIZE.bits() != 0);
+    said.map_or_else(|| size_bytes(of, DeviceKind::File), |answer| Ok(answer.stx_size))
+}
+
 /// The sequence number of the disk that a block device is, or is a partition of. None before Linux 5.15.
 pub(super) fn disk_sequence(of: BorrowedFd<'_>) -> Option<u64> {
     // SAFETY: BLKGETDISKSEQ stores one u64 and reads nothing; where it is unknown nothing is stored and it fails.

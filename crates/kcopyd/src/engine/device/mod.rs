@@ -203,6 +203,16 @@ impl Device {
         self.geometry()
     }
 
+    /// The same after a look that waits for nobody, so that the size of a file on a server may be an old one.
+    pub fn glance(&self) -> Geometry {
+        if self.geometry.kind == DeviceKind::File
+            && let Ok(bytes) = measure::size_bytes_known(self.main.as_fd())
+        {
+            self.bytes.store(bytes, Ordering::Release);
+        }
+        self.geometry()
+    }
+
     /// Block device or regular file.
     #[must_use]
     pub fn kind(&self) -> DeviceKind {
