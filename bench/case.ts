@@ -50,9 +50,20 @@ export const COPY_COLUMNS: readonly string[] = [
   'residentBytes',
   'pageCacheGrowthBytes',
   'submissionsPerGib',
+  'sourceReads',
   'loopDelayP99Ms',
   'startUpSeconds',
 ];
+
+/** What people look at where many small jobs are done. */
+export const JOB_COLUMNS: readonly string[] = [
+  'jobsPerSecond',
+  'cpuMicrosecondsPerJob',
+  'loopDelayP99Ms',
+  'jobsPerSubmission',
+  'residentBytes',
+];
+
 export function atLeast(text: string, reached: number, wanted: number): Goal {
   return { text, wanted, reached, met: reached >= wanted };
 }

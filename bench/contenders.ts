@@ -10,54 +10,63 @@ import type { ClientWishes, SmallWay, Task, Told } from './task.js';
 import { timed } from './timed.js';
 
 const LONG_MS = 900_000;
+const KIB = 1 << 10;
 const MIB = 1 << 20;
 const GIB = 2 ** 30;
 const START_UPS = 5;
 
+/** What the measured process finds around it. */
+export interface Around {
+  /** More of an environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** A program that becomes the process, and its arguments. */
+  readonly by?: readonly string[];
+}
+
 /** Starts the measured process; what it told. */
-export type Subject = (
-  task: Task,
-  env?: Readonly<Record<string, string>>,
-) => Promise<Told & { readonly machineCpuSeconds: number }>;
+export type Subject = (task: Task, around?: Around) => Promise<Told & { readonly machineCpuSeconds: number }>;
 
 /** The measured process is this script. */
 export function subject(script: string): Subject {
-  return async (task, more = {}) => {
+  return async (task, { env = {}, by = [] } = {}) => {
     const busy = machineBusySeconds();
-    const options = { timeoutMs: LONG_MS, env: { ...process.env, ...more } };
-    const { code, stdout, stderr } = await run(process.execPath, [script, JSON.stringify(task)], options);
+    const options = { timeoutMs: LONG_MS, env: { ...process.env, ...env } };
+    const [program = '', ...args] = [...by, process.execPath, script, JSON.stringify(task)];
+    const { code, stdout, stderr } = await run(program, args, options);
     if (code !== 0) throw new Error(`the measured process failed, exit ${code}: ${stderr}`);
     return { ...(JSON.parse(stdout) as Told), machineCpuSeconds: machineBusySeconds() - busy };
   };
 }
 
 /** How kcopyd is run where it is not run as everybody would. */
-export interface Special {
+export interface Special extends Around {
   readonly client?: ClientWishes;
   /** How often each device is copied in one process. */
   readonly times?: number;
-  /** Of the measured process. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Whether the destinations are files that are not there. */
+  readonly create?: boolean;
 }
 
-/** kcopyd copies the whole device, in a process of its own. */
+/** kcopyd copies the whole device or file, in a process of its own. */
 export function kcopydCopies(
   start: Subject,
   name: string,
   role: Role,
-  { client = {}, times = 1, env }: Special,
+  { client = {}, times = 1, create = false, ...around }: Special,
 ): Contender {
   return {
     name,
     role,
     run: async ({ source, destinations, bytes }) => {
       const to = destinations.map(({ path }) => path);
-      return copied(await start({ kind: 'copy', source: source.path, destinations: to, bytes, client, times }, env));
+      const task = { kind: 'copy', source: source.path, destinations: to, bytes, client, times, create } as const;
+      return copied(await start(task, around));
     },
   };
 }
 
-function copied(told: Told & { machineCpuSeconds: number }): Sample {
+/** The figures of a process that told. */
+export function copied(told: Told & { machineCpuSeconds: number }): Sample {
   const after = told.residentBytesAfterEach;
   return {
     bytes: told.bytes,
@@ -115,40 +124,66 @@ async function startUpOf(peer: Peer, destinations: number): Promise<{ seconds: n
   }
 }
 
+/** How a bare ring copies. */
+export interface BareRing {
+  readonly pieceBytes: number;
+  readonly depth: number;
+  readonly order: 'ascending' | 'scattered';
+  /** Default: as many as the source has. */
+  readonly pieces?: number;
+  /** Whether fewer than the source has are enough: then it is no copy. */
+  readonly isPart?: boolean;
+  /** How the ring is made. Default: `deferred`. */
+  readonly setup?: 'deferred' | 'plain' | 'polled';
+}
+
+/** As kcopyd copies whole devices. */
+export const AS_WHOLE_DEVICES: BareRing = { pieceBytes: 512 * KIB, depth: 8, order: 'ascending' };
+
 /** A loop over a ring with nothing around it, as many pieces under way and as large as kcopyd's. */
-export function bareRing(program: string): Contender {
+export function bareRing(program: string, how: BareRing, name = 'bare ring'): Contender {
+  const { pieceBytes, depth, order, pieces, isPart = false, setup = 'deferred' } = how;
+  const size = pieceBytes / KIB;
   return {
-    name: 'bare ring',
+    name,
     role: 'ceiling',
-    detail: '8 pieces of 512 KiB under way',
+    isNoCopy: isPart,
+    detail: `${depth} pieces of ${size} KiB under way`,
     run: async ({ source, destinations, bytes }) => {
-      const args = ['512', '8', ...[source, ...destinations].map(({ path }) => path)];
+      const devices = [source, ...destinations].map(({ path }) => path);
+      const wanted = pieces ?? bytes / pieceBytes;
+      if (wanted * pieceBytes < bytes && !isPart) throw new Error(`${name}: it would not copy all of the device`);
+      const args = [`${size}`, `${depth}`, order, ...devices, '--pieces', `${wanted}`, '--setup', setup];
       const busy = machineBusySeconds();
       const { code, stdout, stderr } = await run(program, args, { timeoutMs: LONG_MS });
       if (code !== 0) throw new Error(`${program} ${args.join(' ')}: exit ${code}: ${stderr}`);
       const { seconds, cpuSeconds } = JSON.parse(stdout) as { seconds: number; cpuSeconds: number };
+      const copied = wanted * pieceBytes;
       return {
-        bytes,
+        bytes: copied,
         seconds,
-        cpuSecondsPerGib: (cpuSeconds / bytes) * GIB,
-        machineCpuSecondsPerGib: ((machineBusySeconds() - busy) / bytes) * GIB,
+        jobsPerSecond: wanted / seconds,
+        cpuMicrosecondsPerJob: (cpuSeconds / wanted) * 1e6,
+        cpuSecondsPerGib: (cpuSeconds / copied) * GIB,
+        machineCpuSecondsPerGib: ((machineBusySeconds() - busy) / copied) * GIB,
       };
     },
   };
 }
 
 /** So many small jobs, so many at once. */
-export interface Load extends Omit<Special, 'times'> {
+export interface Load extends Pick<Special, 'client' | 'env'> {
   readonly jobs: number;
   readonly depth: number;
+  readonly jobBytes: number;
 }
 
-/** A page at a time, in a process of its own. */
+/** A piece at a time, in a process of its own. */
 export function smallJobs(
   start: Subject,
   way: SmallWay,
   role: Role,
-  { jobs, depth, client = {}, env }: Load,
+  { jobs, depth, jobBytes, client = {}, env }: Load,
 ): Contender {
   return {
     name: way,
@@ -156,8 +191,8 @@ export function smallJobs(
     detail: `${depth} at once`,
     run: async ({ source, destinations, bytes }) => {
       const to = destinations.map(({ path }) => path);
-      const task = { kind: 'small', way, source: source.path, destinations: to, bytes, client, jobs, depth } as const;
-      const told = await start(task, env);
+      const devices = { source: source.path, destinations: to, bytes };
+      const told = await start({ kind: 'small', way, ...devices, client, jobs, depth, jobBytes }, env && { env });
       return {
         bytes: told.bytes,
         seconds: told.seconds,
@@ -185,9 +220,7 @@ export function coreJobs(
   program: string,
   name: string,
   role: Role,
-  jobs: number,
-  depth: number,
-  engine = 'auto',
+  { jobs, depth, jobBytes, client: { engine = 'auto' } = {} }: Load,
 ): Contender {
   return {
     name,
@@ -195,12 +228,12 @@ export function coreJobs(
     detail: `${depth} at once`,
     run: async ({ source, destinations }) => {
       const devices = [source, destinations[0]!].map(({ path }) => path);
-      const args = [...devices, String(jobs), String(depth), engine];
+      const args = [...devices, String(jobBytes / KIB), String(jobs), String(depth), engine];
       const { code, stdout, stderr } = await run(program, args, { timeoutMs: LONG_MS });
       if (code !== 0) throw new Error(`${program} ${args.join(' ')}: exit ${code}: ${stderr}`);
       const told = JSON.parse(stdout) as CoreTold;
       return {
-        bytes: jobs * 4096,
+        bytes: jobs * jobBytes,
         seconds: told.seconds,
         jobsPerSecond: told.jobsPerSecond,
         cpuMicrosecondsPerJob: (told.cpuSeconds / jobs) * 1e6,

@@ -8,11 +8,15 @@ import { run } from '../test/support/command.js';
 import { fastDirectory, isRoot, programs } from '../test/support/machine.js';
 import type { LoopDevice, Workshop } from '../test/support/workshop.js';
 import { roomBytes } from './machine.js';
+import type { Ground } from './rounds.js';
 
 /** What is left alone for everything else that runs. */
 const RESERVE_BYTES = 3 << 30;
 const CHUNK_BYTES = 8 << 20;
 const LONG_MS = 600_000;
+/** Where /sys/block/NAME/stat has the number of sectors read, from 0. */
+const SECTORS_READ = 2;
+const SECTOR_BYTES = 512;
 
 /** Throws, with what to do about it, unless so many bytes of devices can be had here. */
 export async function needRoom(bytes: number): Promise<void> {
@@ -28,13 +32,20 @@ export async function needRoom(bytes: number): Promise<void> {
   );
 }
 
+/** A loop device whose bytes are in `file`. */
+export interface Disk extends LoopDevice {
+  /** What the loop device is on, where that is not the file itself but something that brings the bytes there. */
+  readonly by?: string;
+}
+
 /** A source of random bytes and the destinations of its copies. */
-export class Disks {
-  readonly source: LoopDevice;
-  readonly destinations: readonly LoopDevice[];
+export class Disks implements Ground {
+  readonly source: Disk;
+  readonly destinations: readonly Disk[];
   readonly bytes: number;
 
-  private constructor(source: LoopDevice, destinations: readonly LoopDevice[], bytes: number) {
+  /** Of devices that were made in another way. */
+  constructor(source: Disk, destinations: readonly Disk[], bytes: number) {
     this.source = source;
     this.destinations = destinations;
     this.bytes = bytes;
@@ -81,21 +92,19 @@ export class Disks {
     }
   }
 
-  /** Gives the memory back before the workshop ends. */
-  async detach(): Promise<void> {
-    for (const disk of [this.source, ...this.destinations]) {
-      await disk.detach();
-      // The file stays until the workshop is cleared away; its bytes need not.
-      const handle = await open(disk.file, 'w');
-      await handle.close();
-    }
+  /** Bytes that the source's device was asked for, by whomever. */
+  sourceBytesRead(): number {
+    const fields = readFileSync(`/sys/block/${basename(this.source.path)}/stat`, 'utf8')
+      .trim()
+      .split(/\s+/);
+    return Number(fields[SECTORS_READ]) * SECTOR_BYTES;
   }
 
   /** Whatever a path meant once, it is looked at again before anything is written to it. */
   #refuseOthers(): void {
-    for (const { path, file } of [this.source, ...this.destinations]) {
+    for (const { path, file, by = file } of [this.source, ...this.destinations]) {
       const behind = readFileSync(`/sys/block/${basename(path)}/loop/backing_file`, 'utf8').trim();
-      if (behind !== file) throw new Error(`${path} is not a device of this benchmark: behind it is ${behind}`);
+      if (behind !== by) throw new Error(`${path} is not a device of this benchmark: behind it is ${behind}`);
     }
   }
 }

@@ -1,11 +1,12 @@
-// Writes what was measured: everything as JSON for programs that want to look closer, and a page of Markdown for people. It
-// judges nothing.
+// Writes what was measured: everything as JSON for programs that want to look closer, a page of Markdown and a drawing for
+// people. It judges nothing.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatBytes } from '../cli/format.js';
 import type { Case, Goal, Result } from './case.js';
 import type { Machine } from './machine.js';
 import type { Summary } from './numbers.js';
+import { plot } from './plot.js';
 import { disturbed } from './rounds.js';
 
 /** How each figure is called and written. */
@@ -17,7 +18,10 @@ const FIGURES: Readonly<Record<string, readonly [title: string, text: (value: nu
   residentGrowthBytes: ['growth', (value) => `${(value / 2 ** 20).toFixed(2)} MiB`],
   pageCacheGrowthBytes: ['page cache', (value) => `${(value / 2 ** 20).toFixed(0)} MiB`],
   submissionsPerGib: ['submissions/GiB', (value) => value.toFixed(0)],
+  sourceReads: ['source read', (value) => `${value.toFixed(2)} ×`],
   loopDelayP99Ms: ['loop p99 ms', (value) => value.toFixed(2)],
+  slowBytesPerSecond: ['slow job MB/s', (value) => (value / 1e6).toFixed(1)],
+  seconds: ['s', (value) => value.toFixed(3)],
   startUpSeconds: ['start-up s', (value) => value.toFixed(3)],
   jobsPerSecond: ['jobs/s', (value) => Math.round(value).toString()],
   cpuMicrosecondsPerJob: ['CPU µs/job', (value) => value.toFixed(2)],
@@ -53,7 +57,7 @@ function number(value: number): string {
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2);
 }
 
-/** Writes `NAME.json` and `NAME.md`; the paths. */
+/** Writes `NAME.json`, `NAME.md` and, where there is something to draw, `NAME.svg`; the paths. */
 export async function write(
   directory: string,
   { name, about }: Case,
@@ -63,8 +67,11 @@ export async function write(
   await mkdir(directory, { recursive: true });
   const [json, markdown] = [join(directory, `${name}.json`), join(directory, `${name}.md`)];
   await writeFile(json, `${JSON.stringify({ name, about, machine, ...result }, null, 1)}\n`);
-  await writeFile(markdown, page(name, about, result, machine));
-  return [json, markdown];
+  const drawing = plot(`${name}: ${about}`, result.rows, result.columns);
+  const svg = join(directory, `${name}.svg`);
+  if (drawing !== undefined) await writeFile(svg, drawing);
+  await writeFile(markdown, page(name, about, result, machine, drawing === undefined ? [] : [`![](${name}.svg)`, '']));
+  return [json, markdown, ...(drawing === undefined ? [] : [svg])];
 }
 
 function whatOthersDid({ rows }: Result): string {
@@ -73,7 +80,13 @@ function whatOthersDid({ rows }: Result): string {
   return `; others kept the machine busy in ${counts.disturbed} of all ${counts.runs} runs, left out where three others remain`;
 }
 
-function page(name: string, about: string, result: Result, machine: Machine): string {
+function page(
+  name: string,
+  about: string,
+  result: Result,
+  machine: Machine,
+  drawing: readonly string[],
+): string {
   const [head = [], ...body] = tableOf(result);
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   const runs = Math.max(...result.rows.map(({ samples }) => samples.length));
@@ -87,6 +100,7 @@ function page(name: string, about: string, result: Result, machine: Machine): st
     `- median of ${runs} interleaved runs, (least–most)${whatOthersDid(result)}`,
     ...result.notes.map((note) => `- ${note}`),
     '',
+    ...drawing,
     line(head),
     line(head.map((_, column) => (column === 0 ? '---' : '---:'))),
     ...body.map(line),

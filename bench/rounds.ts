@@ -1,6 +1,5 @@
 // Runs contenders against each other: in rounds, so that whatever else the machine does meets all of them alike, each round
 // beginning with another one. Before each run the destinations are spoilt, after it they are compared.
-import type { Disks } from './disks.js';
 import { calm, pageCacheBytes } from './machine.js';
 import { median, type Summary, summarizeAll } from './numbers.js';
 
@@ -10,8 +9,26 @@ export type Sample = Readonly<Record<string, number>>;
 /** What a contender is in a comparison. */
 export type Role = 'kcopyd' | 'variant' | 'peer' | 'ceiling';
 
+/** What is copied from and to. */
+export interface Ground {
+  /** Makes it as it is to be before a run, such that nothing that the run leaves out can look right. */
+  spoil(): Promise<void>;
+  /** Throws unless a run has done what it should have. */
+  compare(): Promise<void>;
+  /** How many bytes of the source were read from it so far, where that is known. */
+  sourceBytesRead?(): number;
+}
+
+/** What most contenders need to know of it. */
+export interface Places extends Ground {
+  readonly source: { readonly path: string };
+  readonly destinations: readonly { readonly path: string }[];
+  /** Of each of them. */
+  readonly bytes: number;
+}
+
 /** One way of doing what a case is about. */
-export interface Contender {
+export interface Contender<G extends Ground = Places> {
   readonly name: string;
   readonly role: Role;
   /** Version, engine: whatever tells it from others of its name. */
@@ -19,7 +36,7 @@ export interface Contender {
   /** Reads and writes as much as a copy does, but writes whatever it likes. */
   readonly isNoCopy?: boolean;
   /** Copies, and says what it took. */
-  run(disks: Disks): Promise<Sample>;
+  run(ground: G): Promise<Sample>;
 }
 
 /** A contender's runs. */
@@ -44,13 +61,17 @@ const DISTURBED_SHARE = 0.3;
 const ATTEMPTS = 4;
 
 /** Runs every contender in every round. */
-export async function rounds(contenders: readonly Contender[], disks: Disks, options: RoundOptions): Promise<Row[]> {
+export async function rounds<G extends Ground>(
+  contenders: readonly Contender<G>[],
+  ground: G,
+  options: RoundOptions,
+): Promise<Row[]> {
   const { runs, calmMs, warmUps = 1, say } = options;
-  const samples = new Map<Contender, Sample[]>(contenders.map((contender) => [contender, []]));
+  const samples = new Map<Contender<G>, Sample[]>(contenders.map((contender) => [contender, []]));
   for (let round = -warmUps; round < runs; round++) {
     for (let turn = 0; turn < contenders.length; turn++) {
       const contender = contenders[(turn + Math.max(0, round)) % contenders.length]!;
-      const sample = await once(contender, disks, calmMs);
+      const sample = await once(contender, ground, calmMs);
       if (round >= 0) samples.get(contender)!.push(sample);
       say(`${round < 0 ? 'warm-up' : `run ${round + 1}/${runs}`}: ${contender.name}: ${inWords(sample)}`);
     }
@@ -68,22 +89,29 @@ export async function rounds(contenders: readonly Contender[], disks: Disks, opt
 }
 
 /** A run that others have disturbed is repeated, but not for ever: the last one counts, and says so. */
-async function once(contender: Contender, disks: Disks, calmMs: number): Promise<Sample> {
+async function once<G extends Ground>(contender: Contender<G>, ground: G, calmMs: number): Promise<Sample> {
   for (let attempt = 1; ; attempt++) {
-    const sample = await undisturbed(contender, disks, calmMs);
+    const sample = await undisturbed(contender, ground, calmMs);
     if (sample.otherwiseBusy! <= DISTURBED_SHARE || attempt === ATTEMPTS || calmMs === 0) return sample;
   }
 }
 
-async function undisturbed(contender: Contender, disks: Disks, calmMs: number): Promise<Sample> {
-  await disks.spoil();
+async function undisturbed<G extends Ground>(contender: Contender<G>, ground: G, calmMs: number): Promise<Sample> {
+  await ground.spoil();
   const before = await calm(calmMs);
   const cache = pageCacheBytes();
-  const sample = await contender.run(disks);
+  const read = ground.sourceBytesRead?.();
+  const sample = await contender.run(ground);
+  const sourceBytesRead = (ground.sourceBytesRead?.() ?? 0) - (read ?? 0);
   const pageCacheGrowthBytes = pageCacheBytes() - cache;
   const after = await calm(0);
-  if (!contender.isNoCopy) await disks.compare();
-  return { ...sample, pageCacheGrowthBytes, otherwiseBusy: Math.max(before, after) };
+  if (!contender.isNoCopy) await ground.compare();
+  return {
+    ...sample,
+    pageCacheGrowthBytes,
+    otherwiseBusy: Math.max(before, after),
+    ...(read !== undefined && sample.bytes! > 0 && { sourceReads: sourceBytesRead / sample.bytes! }),
+  };
 }
 
 function inWords(sample: Sample): string {

@@ -29,8 +29,14 @@ export type Fault =
   | { readonly kind: 'flush-errors'; readonly file: string }
   /** Every write is ENOSPC; reads give zeros. */
   | { readonly kind: 'full'; readonly bytes: number }
-  /** Each request takes so long. */
-  | { readonly kind: 'slow'; readonly file: string; readonly readMs?: number; readonly writeMs?: number }
+  /** Each request takes so long; so many at once, 16 unless said otherwise. */
+  | {
+      readonly kind: 'slow';
+      readonly file: string;
+      readonly readMs?: number;
+      readonly writeMs?: number;
+      readonly atOnce?: number;
+    }
   /** A write that is not what `reference` holds at the same place is EIO: it judges, byte for byte, and keeps nothing. */
   | { readonly kind: 'judge'; readonly reference: string }
   /** Nothing fails; each write takes so long, and `writes` tells which there were. */
@@ -120,6 +126,13 @@ export class FaultyFile {
     await this.#ended;
   }
 
+  /** Lets the kernel have so many direct requests with the file under way at once; it is 12 otherwise. */
+  allowAtOnce(control: string, requests: number): void {
+    const directory = join(control, String(this.#connection));
+    for (const bound of ['max_background', 'congestion_threshold'])
+      writeFileSync(join(directory, bound), String(requests));
+  }
+
   /** The kernel gives the file up, as `umount -f` would: requests in flight fail at once, also those that are stuck. */
   abort(control: string): void {
     writeFileSync(join(control, String(this.#connection), 'abort'), '1');
@@ -193,8 +206,16 @@ function nbdkitArguments(directory: string, fault: Fault): string[] {
     case 'full':
       return ['full', String(fault.bytes)];
     case 'slow': {
-      const { readMs = 0, writeMs = 0 } = fault;
-      return ['--filter=delay', 'file', fault.file, `delay-read=${readMs}ms`, `delay-write=${writeMs}ms`];
+      const { readMs = 0, writeMs = 0, atOnce = 16 } = fault;
+      return [
+        '--threads',
+        String(atOnce),
+        '--filter=delay',
+        'file',
+        fault.file,
+        `delay-read=${readMs}ms`,
+        `delay-write=${writeMs}ms`,
+      ];
     }
     case 'logged': {
       const options = [`delay-write=${fault.writeMs}ms`, `logfile=${join(directory, 'log')}`];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::arena::Arena;
 use super::device::Device;
 use super::threads::Threads;
-use super::uring::{Chains, Uring, UringOptions};
+use super::uring::{Chains, Rung, Uring, UringOptions, Use};
 use super::{Engine, Kind};
 use crate::error::{Error, ErrorKind};
 
@@ -40,18 +40,30 @@ pub fn engine(choice: EngineChoice, pages: u32) -> Result<Box<dyn Engine<Device 
     }
 }
 
-/// `KCOPYD_CHAINS` forces one of the two ways of running a chain, for measurements and for tests.
+/// For measurements and for tests the environment can force what is otherwise decided here: `KCOPYD_CHAINS` how chains are run,
+/// `KCOPYD_BUFFERS` that the pool is not registered, `KCOPYD_RING` that the newest ways of a ring are left out.
 fn uring_options() -> Result<UringOptions, Error> {
-    let chains = match std::env::var("KCOPYD_CHAINS").as_deref() {
-        Err(_) | Ok("") => Chains::AsMeasured,
-        Ok("linked") => Chains::Linked,
-        Ok("fan-out") => Chains::FanOut,
-        Ok(other) => {
-            let text = format!("KCOPYD_CHAINS is '{other}'; it may be 'linked' or 'fan-out', or not set");
-            return Err(Error::new(ErrorKind::OutOfRange, text));
-        }
-    };
-    Ok(UringOptions { chains, ..UringOptions::default() })
+    let newest = UringOptions::default();
+    Ok(UringOptions {
+        chains: forced("KCOPYD_CHAINS", &[("linked", Chains::Linked), ("fan-out", Chains::FanOut)], newest.chains)?,
+        registered_buffers: forced("KCOPYD_BUFFERS", &[("plain", Use::Never)], newest.registered_buffers)?,
+        newest: forced("KCOPYD_RING", &[("plain", Rung::Plain), ("cooperative", Rung::Cooperative)], newest.newest)?,
+        ..newest
+    })
+}
+
+/// What a variable of the environment says, or `otherwise` where it is not set.
+fn forced<T: Copy>(variable: &str, values: &[(&str, T)], otherwise: T) -> Result<T, Error> {
+    let said = std::env::var_os(variable).unwrap_or_default();
+    if said.is_empty() {
+        return Ok(otherwise);
+    }
+    if let Some((_, value)) = values.iter().find(|(name, _)| said == *name) {
+        return Ok(*value);
+    }
+    let names: Vec<_> = values.iter().map(|(name, _)| format!("'{name}'")).collect();
+    let text = format!("{variable} is '{}'; it may be {}, or not set", said.display(), names.join(" or "));
+    Err(Error::new(ErrorKind::OutOfRange, text))
 }
 
 /// What this machine can run.
