@@ -4,7 +4,7 @@ import { formatBytes } from '../cli/format.js';
 import { isRoot, programs } from '../test/support/machine.js';
 import { Workshop } from '../test/support/workshop.js';
 import { atLeast, type Case, chosen, type Goal, type Result, row, type Setting, withRates } from './case.js';
-import { bareRing, kcopydCopies, smallJobs } from './contenders.js';
+import { AS_WHOLE_DEVICES, bareRing, kcopydCopies, smallJobs } from './contenders.js';
 import { type Disk, Disks, needRoom } from './disks.js';
 import { type Contender, type Row, ratio, rounds } from './rounds.js';
 
@@ -55,6 +55,10 @@ function shapes({ start, wishes }: Setting, depth: number): readonly Shape[] {
   ];
 }
 
+function bareName(piece: string, depth: number): string {
+  return `a bare ring, ${piece}, ${depth} at once`;
+}
+
 async function latency(setting: Setting, delayMs: number, depth: number): Promise<Result> {
   const { wishes, say, example } = setting;
   const ring = await example('bare_ring');
@@ -63,7 +67,8 @@ async function latency(setting: Setting, delayMs: number, depth: number): Promis
   const ceilings = [
     bareRing(ring, { pieceBytes: PIECE_BYTES, depth: 1, order: 'ascending' }, 'one piece of 512 KiB at a time'),
     bareRing(ring, { ...small, depth: 1, pieces: ALONE_JOBS, isPart: true }, '4 KiB at a time'),
-    bareRing(ring, { ...small, depth }, `a bare ring, 4 KiB, ${depth} at once`),
+    bareRing(ring, AS_WHOLE_DEVICES, bareName('512 KiB', PIECES_AT_ONCE)),
+    bareRing(ring, { ...small, depth }, bareName('4 KiB', depth)),
   ];
   const contenders = chosen([...all.map(({ contender }) => contender), ...ceilings], wishes.only);
   const rows = withRates(await withDelays(delayMs, (disks) => rounds(contenders, disks, { ...wishes, say })));
@@ -80,11 +85,11 @@ async function latency(setting: Setting, delayMs: number, depth: number): Promis
 
 function latencyGoals(rows: readonly Row[], { contender, atOnce, alone }: Shape, depth: number): Goal[] {
   const [ours, base] = [row(rows, contender.name), row(rows, alone)];
-  const same = row(rows, `a bare ring, 4 KiB, ${depth} at once`);
+  const same = row(rows, bareName(atOnce === depth ? '4 KiB' : '512 KiB', atOnce));
   if (!ours || !base) return [];
   const part = ratio(ours, [base], 'bytesPerSecond', 'largest') / atOnce;
   const goals = [atLeast(`${ours.name}: in parts of ${atOnce} × ${alone}`, part, PART)];
-  if (same && atOnce === depth) {
+  if (same) {
     const text = `${ours.name}: in parts of a bare ring with as many`;
     goals.push(atLeast(text, ratio(ours, [same], 'bytesPerSecond', 'largest'), PART));
   }

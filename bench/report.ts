@@ -80,13 +80,7 @@ function whatOthersDid({ rows }: Result): string {
   return `; others kept the machine busy in ${counts.disturbed} of all ${counts.runs} runs, left out where three others remain`;
 }
 
-function page(
-  name: string,
-  about: string,
-  result: Result,
-  machine: Machine,
-  drawing: readonly string[],
-): string {
+function page(name: string, about: string, result: Result, machine: Machine, drawing: readonly string[]): string {
   const [head = [], ...body] = tableOf(result);
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   const runs = Math.max(...result.rows.map(({ samples }) => samples.length));

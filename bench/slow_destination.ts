@@ -10,7 +10,7 @@ import { type Contender, type Ground, ratio, rounds } from './rounds.js';
 import type { ClientWishes } from './task.js';
 
 const MIB = 1 << 20;
-const DEVICE_BYTES = 256 * MIB;
+const DEVICE_BYTES_MAX = 256 * MIB;
 const SLOW_DESTINATIONS = 3;
 const SLOW_BYTES_PER_SECOND = 32 * MIB;
 /** As often is the other device copied while the slow job goes on. */
@@ -58,23 +58,24 @@ function other(start: Subject, name: string, client: ClientWishes, isBesideSlow:
 }
 
 async function slowDestination({ wishes, start, say }: Setting): Promise<Result> {
-  const roomBytes = DEVICE_BYTES * (SLOW_DESTINATIONS + 3);
+  const bytes = Math.min(wishes.size, DEVICE_BYTES_MAX);
+  const roomBytes = bytes * (SLOW_DESTINATIONS + 3);
   await needRoom(roomBytes);
   const workshop = new Workshop({ roomBytes });
   try {
-    const slow = await Disks.make(workshop, { bytes: DEVICE_BYTES, destinations: SLOW_DESTINATIONS });
-    const fast = await Disks.make(workshop, { bytes: DEVICE_BYTES, destinations: 1 });
+    const slow = await Disks.make(workshop, { bytes, destinations: SLOW_DESTINATIONS });
+    const fast = await Disks.make(workshop, { bytes, destinations: 1 });
     const contenders = [other(start, ALONE!, wishes.client, false), other(start, BESIDE!, wishes.client, true)];
     const rows = await withThrottledWrites(slow.destinations[1]!.path, SLOW_BYTES_PER_SECOND, (group) =>
       rounds(contenders, new Both(slow, fast, group), { ...wishes, say }),
     );
-    return result(withRates(rows));
+    return result(withRates(rows), bytes);
   } finally {
     await workshop.dispose();
   }
 }
 
-function result(rows: Result['rows']): Result {
+function result(rows: Result['rows'], bytes: number): Result {
   const [alone, beside] = [row(rows, ALONE!)!, row(rows, BESIDE!)!];
   const pace = beside.summary.slowBytesPerSecond!.median / SLOW_BYTES_PER_SECOND;
   return {
@@ -91,7 +92,7 @@ function result(rows: Result['rows']): Result {
     ],
     columns: ['bytesPerSecond', 'slowBytesPerSecond', 'cpuSecondsPerGib', 'loopDelayP99Ms'],
     notes: [
-      `${formatBytes(DEVICE_BYTES)} to ${SLOW_DESTINATIONS} destinations, one of which takes ${formatBytes(SLOW_BYTES_PER_SECOND)} a second (blkio throttle); meanwhile another client of the same process copies ${formatBytes(DEVICE_BYTES)} ${TIMES} times, one device to another`,
+      `${formatBytes(bytes)} to ${SLOW_DESTINATIONS} destinations, one of which takes ${formatBytes(SLOW_BYTES_PER_SECOND)} a second (blkio throttle); meanwhile another client of the same process copies ${formatBytes(bytes)} ${TIMES} times, one device to another`,
     ],
   };
 }

@@ -2,16 +2,20 @@
 // tested: they are measured.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { CommanderError } from 'commander';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { readArguments } from '../bench/arguments.js';
+import { withThrottledWrites } from '../bench/cgroup.js';
 import { median, summarizeAll } from '../bench/numbers.js';
 import { place } from '../bench/places.js';
-import { type Row, ratio } from '../bench/rounds.js';
+import { plot } from '../bench/plot.js';
+import { type Ground, type Row, ratio, rounds } from '../bench/rounds.js';
 import { command, timed, together } from '../bench/timed.js';
 import { hasLoop, programs } from './support/machine.js';
+import { Workshop } from './support/workshop.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const CASES = ['copy-1to1', 'jobs-4k'];
@@ -96,6 +100,86 @@ describe('its stopwatch', () => {
   });
 });
 
+describe('its rounds', () => {
+  const ground = (events: string[]): Ground => ({
+    spoil: async () => void events.push('spoilt'),
+    compare: async () => void events.push('compared'),
+    sourceBytesRead: () => events.filter((event) => event === 'read').length * 4096,
+  });
+  const options = { runs: 2, calmMs: 0, warmUps: 0, say: () => undefined };
+
+  test('spoil before each run, compare after it, and tell how often the source was read', async () => {
+    const events: string[] = [];
+    const reader = (name: string, reads: number) => ({
+      name,
+      role: 'peer' as const,
+      run: async () => {
+        for (let read = 0; read < reads; read++) events.push('read');
+        return { bytes: 4096, seconds: 1 };
+      },
+    });
+    const rows = await rounds([reader('once', 1), reader('twice', 2)], ground(events), options);
+    expect(rows.map(({ summary }) => summary.sourceReads?.median)).toEqual([1, 2]);
+    expect(events.join(' ')).toMatch(/^(spoilt( read)+ compared ?){4}$/);
+  });
+
+  test('end with the first run that is no copy', async () => {
+    const bad: Ground = { spoil: async () => undefined, compare: () => Promise.reject(new Error('differs')) };
+    const one = { name: 'one', role: 'peer' as const, run: async () => ({ bytes: 1, seconds: 1 }) };
+    await expect(rounds([one], bad, options)).rejects.toThrow('differs');
+    await expect(rounds([{ ...one, isNoCopy: true }], bad, options)).resolves.toHaveLength(1);
+  });
+});
+
+describe('its drawings', () => {
+  const summary = { bytesPerSecond: { median: 2e9, min: 1e9, max: 3e9, runs: 1 } };
+  const rows: Row[] = [
+    { name: 'kcopyd', role: 'kcopyd', detail: '', samples: [{ bytesPerSecond: 2e9 }], summary },
+    { name: 'a < b', role: 'ceiling', detail: '', samples: [{ bytesPerSecond: 1e9 }], summary },
+  ];
+
+  test('name every contender and its median', () => {
+    const svg = plot('a title', rows, ['bytesPerSecond'])!;
+    expect(svg).toMatch(/^<svg [^>]*xmlns="http:\/\/www.w3.org\/2000\/svg"/);
+    for (const text of ['a title', '>kcopyd<', 'a &lt; b (ceiling)', '>2000<', 'MB/s']) expect(svg).toContain(text);
+  });
+
+  test('are none where there is nothing to draw', () => {
+    expect(plot('a title', rows, ['residentBytes'])).toBeUndefined();
+    expect(plot('a title', [], ['bytesPerSecond'])).toBeUndefined();
+  });
+});
+
+test('its throttled group is removed with what made it, processes and all', async ({ skip }) => {
+  const loops = await hasLoop();
+  if (!loops.available) skip(loops.reason);
+  const groups = ['blkio', ''].map((name) => join('/sys/fs/cgroup', name));
+  if (!groups.some((group) => existsSync(join(group, 'blkio.throttle.write_bps_device')) || hasIo(group))) {
+    skip('no control groups that throttle devices');
+  }
+  const workshop = new Workshop();
+  onTestFinished(() => workshop.dispose());
+  const { path } = await workshop.loop({ bytes: 1 << 20 });
+  let group = '';
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+  onTestFinished(() => void child.kill());
+  const body = async (directory: string): Promise<void> => {
+    group = directory;
+    const bounds = readdirSync(group).filter((name) => /^(io\.max|blkio\.throttle\.write_bps_device)$/.test(name));
+    expect(bounds.map((name) => readFileSync(join(group, name), 'utf8')).join()).toContain('1048576');
+    writeFileSync(join(group, 'cgroup.procs'), String(child.pid));
+    throw new Error('on the way');
+  };
+  await expect(withThrottledWrites(path, 1 << 20, body)).rejects.toThrow('on the way');
+  expect(existsSync(group)).toBe(false);
+  expect(child.exitCode).toBeNull();
+});
+
+function hasIo(group: string): boolean {
+  const controllers = join(group, 'cgroup.controllers');
+  return existsSync(controllers) && readFileSync(controllers, 'utf8').split(/\s+/).includes('io');
+}
+
 function loopsOf(pid: number): string[] {
   const loops = readdirSync('/sys/block').filter((name) => name.startsWith('loop'));
   return loops.filter((name) => {
@@ -107,37 +191,39 @@ function loopsOf(pid: number): string[] {
   });
 }
 
-test('Ctrl-C leaves nothing behind', async ({ skip }) => {
-  for (const facility of [await hasLoop(), programs('dd', 'cmp')]) if (!facility.available) skip(facility.reason);
-  const args = [
-    'scripts/bench.mjs',
-    'copy-1to1',
-    '--only',
-    'dd',
-    '--size',
-    '64M',
-    '--calm',
-    '0',
-    '--no-install',
-    '--runs',
-    '1000',
-  ];
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
-  const pid = child.pid!;
-  // Asked for now, because it may end at any moment; and its output is read to the end, or it would end by EPIPE.
-  const exited = once(child, 'exit') as Promise<[number | null]>;
-  await new Promise<void>((resolve) => {
+test.for([
+  { name: 'copy-1to1', more: ['--only', 'dd'], until: 'run 1/', loops: 2 },
+  { name: 'slow-destination', more: [], until: 'warm-up: alone', loops: 6 },
+])(
+  'Ctrl-C leaves nothing of $name behind',
+  async ({ name, more, until, loops }, { skip }) => {
+    for (const facility of [await hasLoop(), programs('dd', 'cmp')]) if (!facility.available) skip(facility.reason);
+    const args = ['scripts/bench.mjs', name, ...more, '--size', '64M', '--calm', '0', '--no-install', '--runs', '1000'];
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const pid = child.pid!;
+    // Asked for now, because it may end at any moment; and its output is read to the end, or it would end by EPIPE.
+    const exited = once(child, 'exit') as Promise<[number | null]>;
     let printed = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      printed += text;
-      if (printed.includes('run 1/')) resolve();
+    await new Promise<void>((resolve) => {
+      const read = (text: string): void => {
+        printed += text;
+        if (printed.includes(until)) resolve();
+      };
+      child.stdout.setEncoding('utf8').on('data', read);
+      child.stderr.setEncoding('utf8').on('data', read);
+      void exited.then(() => resolve());
     });
-  });
-  expect(loopsOf(pid)).toHaveLength(2);
-  child.kill('SIGINT');
-  const [code] = await exited;
-  expect(code).toBe(130);
-  expect(readdirSync('/dev/shm').filter((name) => name.startsWith(`kcopyd-${pid}-`))).toEqual([]);
-  // The program that was running may still hold one: it is let go when that ends, which it does by itself.
-  await expect.poll(() => loopsOf(pid), { timeout: 20_000 }).toEqual([]);
-}, 120_000);
+    if (printed.includes('no control groups that throttle')) skip('no control groups that throttle devices');
+    expect(printed).toContain(until);
+    expect(loopsOf(pid)).toHaveLength(loops);
+    child.kill('SIGINT');
+    const [code] = await exited;
+    expect(code).toBe(130);
+    expect(readdirSync('/dev/shm').filter((name) => name.startsWith(`kcopyd-${pid}-`))).toEqual([]);
+    const groups = ['/sys/fs/cgroup', '/sys/fs/cgroup/blkio'].filter(existsSync).flatMap((path) => readdirSync(path));
+    expect(groups).not.toContain(`kcopyd-bench-${pid}`);
+    // The program that was running may still hold one: it is let go when that ends, which it does by itself.
+    await expect.poll(() => loopsOf(pid), { timeout: 20_000 }).toEqual([]);
+  },
+  120_000,
+);

@@ -89,3 +89,19 @@ pub fn support() -> Support {
         Err(error) => Support { engine: None, reason: error.to_string(), kernel },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_environment_forces_is_known_or_refused() {
+        assert_eq!(forced("KCOPYD_NOT_SET", &[("one", 1)], 2).unwrap(), 2);
+        // A variable that is set wherever tests run.
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(forced("PATH", &[("one", 1), (&path, 3)], 2).unwrap(), 3);
+        let refusal = forced("PATH", &[("one", 1), ("two", 2)], 2).unwrap_err();
+        assert_eq!(refusal.kind, ErrorKind::OutOfRange);
+        assert!(refusal.context.starts_with("PATH is '") && refusal.context.ends_with("may be 'one' or 'two', or not set"));
+    }
+}
