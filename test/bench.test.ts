@@ -196,6 +196,7 @@ test.for([
   { name: 'slow-destination', more: [], until: 'warm-up: alone', loops: 6 },
 ])(
   'Ctrl-C leaves nothing of $name behind',
+  { timeout: 120_000 },
   async ({ name, more, until, loops }, { skip }) => {
     for (const facility of [await hasLoop(), programs('dd', 'cmp')]) if (!facility.available) skip(facility.reason);
     const args = ['scripts/bench.mjs', name, ...more, '--size', '64M', '--calm', '0', '--no-install', '--runs', '1000'];
@@ -225,5 +226,4 @@ test.for([
     // The program that was running may still hold one: it is let go when that ends, which it does by itself.
     await expect.poll(() => loopsOf(pid), { timeout: 20_000 }).toEqual([]);
   },
-  120_000,
 );
