@@ -194,36 +194,32 @@ function loopsOf(pid: number): string[] {
 test.for([
   { name: 'copy-1to1', more: ['--only', 'dd'], until: 'run 1/', loops: 2 },
   { name: 'slow-destination', more: [], until: 'warm-up: alone', loops: 6 },
-])(
-  'Ctrl-C leaves nothing of $name behind',
-  { timeout: 120_000 },
-  async ({ name, more, until, loops }, { skip }) => {
-    for (const facility of [await hasLoop(), programs('dd', 'cmp')]) if (!facility.available) skip(facility.reason);
-    const args = ['scripts/bench.mjs', name, ...more, '--size', '64M', '--calm', '0', '--no-install', '--runs', '1000'];
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-    const pid = child.pid!;
-    // Asked for now, because it may end at any moment; and its output is read to the end, or it would end by EPIPE.
-    const exited = once(child, 'exit') as Promise<[number | null]>;
-    let printed = '';
-    await new Promise<void>((resolve) => {
-      const read = (text: string): void => {
-        printed += text;
-        if (printed.includes(until)) resolve();
-      };
-      child.stdout.setEncoding('utf8').on('data', read);
-      child.stderr.setEncoding('utf8').on('data', read);
-      void exited.then(() => resolve());
-    });
-    if (printed.includes('no control groups that throttle')) skip('no control groups that throttle devices');
-    expect(printed).toContain(until);
-    expect(loopsOf(pid)).toHaveLength(loops);
-    child.kill('SIGINT');
-    const [code] = await exited;
-    expect(code).toBe(130);
-    expect(readdirSync('/dev/shm').filter((name) => name.startsWith(`kcopyd-${pid}-`))).toEqual([]);
-    const groups = ['/sys/fs/cgroup', '/sys/fs/cgroup/blkio'].filter(existsSync).flatMap((path) => readdirSync(path));
-    expect(groups).not.toContain(`kcopyd-bench-${pid}`);
-    // The program that was running may still hold one: it is let go when that ends, which it does by itself.
-    await expect.poll(() => loopsOf(pid), { timeout: 20_000 }).toEqual([]);
-  },
-);
+])('Ctrl-C leaves nothing of $name behind', { timeout: 120_000 }, async ({ name, more, until, loops }, { skip }) => {
+  for (const facility of [await hasLoop(), programs('dd', 'cmp')]) if (!facility.available) skip(facility.reason);
+  const args = ['scripts/bench.mjs', name, ...more, '--size', '64M', '--calm', '0', '--no-install', '--runs', '1000'];
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  const pid = child.pid!;
+  // Asked for now, because it may end at any moment; and its output is read to the end, or it would end by EPIPE.
+  const exited = once(child, 'exit') as Promise<[number | null]>;
+  let printed = '';
+  await new Promise<void>((resolve) => {
+    const read = (text: string): void => {
+      printed += text;
+      if (printed.includes(until)) resolve();
+    };
+    child.stdout.setEncoding('utf8').on('data', read);
+    child.stderr.setEncoding('utf8').on('data', read);
+    void exited.then(() => resolve());
+  });
+  if (printed.includes('no control groups that throttle')) skip('no control groups that throttle devices');
+  expect(printed).toContain(until);
+  expect(loopsOf(pid)).toHaveLength(loops);
+  child.kill('SIGINT');
+  const [code] = await exited;
+  expect(code).toBe(130);
+  expect(readdirSync('/dev/shm').filter((name) => name.startsWith(`kcopyd-${pid}-`))).toEqual([]);
+  const groups = ['/sys/fs/cgroup', '/sys/fs/cgroup/blkio'].filter(existsSync).flatMap((path) => readdirSync(path));
+  expect(groups).not.toContain(`kcopyd-bench-${pid}`);
+  // The program that was running may still hold one: it is let go when that ends, which it does by itself.
+  await expect.poll(() => loopsOf(pid), { timeout: 20_000 }).toEqual([]);
+});
