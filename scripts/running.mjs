@@ -52,6 +52,19 @@ export async function vitest(name, args, env) {
   }
 }
 
+/** `test result: ok. 14 passed; 0 failed; 1 ignored; …`, once for each crate and kind. */
+export function countCargo(printed) {
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const [, passed, failed, ignored] of printed.matchAll(
+    /test result: .* (\d+) passed; (\d+) failed; (\d+) ignored/g,
+  )) {
+    counts.passed += Number(passed);
+    counts.failed += Number(failed);
+    counts.skipped += Number(ignored);
+  }
+  return counts;
+}
+
 /** Says what came of it all, and sets the exit code. */
 export function report(runs, lines) {
   console.log();

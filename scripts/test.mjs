@@ -1,7 +1,7 @@
 // The door `npm test`: sets everything up, runs all tests of Rust and of the face, and says what ran, what did not and why.
 //   npm test                 everything
 //   npm test -- cli -t P8    only the face's tests, with vitest's own arguments
-import { report, run, vitest } from './running.mjs';
+import { countCargo, report, run, vitest } from './running.mjs';
 import { checkTools, installLaboratory, onPath, setUp, step } from './setup.mjs';
 
 const chosen = process.argv.slice(2);
@@ -38,17 +38,4 @@ function countNextest(printed) {
   const summary = /Summary \[[^\]]*\] .*/.exec(printed)?.[0] ?? '';
   const number = (word) => Number(new RegExp(`(\\d+) ${word}`).exec(summary)?.[1] ?? 0);
   return { passed: number('passed'), failed: number('failed') + number('timed out'), skipped: number('skipped') };
-}
-
-/** `test result: ok. 14 passed; 0 failed; 1 ignored; …`, once for each crate and kind. */
-function countCargo(printed) {
-  const counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const [, passed, failed, ignored] of printed.matchAll(
-    /test result: .* (\d+) passed; (\d+) failed; (\d+) ignored/g,
-  )) {
-    counts.passed += Number(passed);
-    counts.failed += Number(failed);
-    counts.skipped += Number(ignored);
-  }
-  return counts;
 }

@@ -22,7 +22,9 @@ const COUNT_THREADS = `
   import { readdirSync, readFileSync } from 'node:fs';
   const isOurs = (id) => {
     try {
-      return readFileSync('/proc/self/task/' + id + '/comm', 'utf8').startsWith('kcopyd');
+      // The flag PF_EXITING: a thread that was joined may be listed for a moment still.
+      const [, name, flags] = /\\((.*)\\) . (?:-?\\d+ ){5}(\\d+)/.exec(readFileSync('/proc/self/task/' + id + '/stat', 'utf8'));
+      return name.startsWith('kcopyd') && (Number(flags) & 4) === 0;
     } catch {
       return false;
     }

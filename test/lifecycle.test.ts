@@ -42,11 +42,14 @@ const LEFT = `
   import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
   const quietly = (look) => { try { return look(); } catch { return ''; } };
   function look() {
-    const names = readdirSync('/proc/self/task').map((id) => quietly(() => readFileSync('/proc/self/task/' + id + '/comm', 'utf8')));
+    // A thread that was joined may be listed for a moment still, with the flag PF_EXITING.
+    const isOurs = ([, name, flags]) => name.startsWith('kcopyd') && (Number(flags) & 4) === 0;
+    const stat = (id) => quietly(() => readFileSync('/proc/self/task/' + id + '/stat', 'utf8'));
+    const stats = readdirSync('/proc/self/task').map((id) => /\\((.*)\\) . (?:-?\\d+ ){5}(\\d+)/.exec(stat(id)) ?? ['', '', '0']);
     const links = readdirSync('/proc/self/fd').map((fd) => quietly(() => readlinkSync('/proc/self/fd/' + fd)));
     const ours = [args.source, args.destination, 'anon_inode:[io_uring]'];
     return {
-      threads: names.filter((name) => name.startsWith('kcopyd')).length,
+      threads: stats.filter(isOurs).length,
       descriptors: links.filter((link) => ours.includes(link)).length,
     };
   }

@@ -102,7 +102,10 @@ export function inOwnProcess(
   // In the root of the package 'kcopyd' is the package itself.
   const cwd = new URL('../..', import.meta.url).pathname;
   const { timeoutMs } = options;
-  return run(program, rest, { cwd, env: { ...process.env, ...options.env }, ...(timeoutMs && { timeoutMs }) });
+  const { KCOPYD_TEST_PRELOAD } = process.env;
+  const preload = KCOPYD_TEST_PRELOAD === undefined ? {} : { LD_PRELOAD: KCOPYD_TEST_PRELOAD };
+  const env = { ...process.env, ...preload, ...options.env };
+  return run(program, rest, { cwd, env, ...(timeoutMs && { timeoutMs }) });
 }
 
 /** Whether a file holds these bytes; says where it does not, instead of printing both. */

@@ -1,13 +1,10 @@
 //! The doorbell of one client: a weak threadsafe function without a payload, so that nothing can be lost in its queue. It
 //! knows no completions: they stay in the core's queue until JavaScript drains them.
 //!
-//! The protocol: the client's thread pushes into the core's queue and then rings; only the first ring since the last
-//! visit calls. A visit, on the JavaScript thread, disarms first and drains afterwards, so that a ring is never lost:
-//! whatever was pushed before a ring that was swallowed is there when the visit that swallowed it drains.
+//! The protocol is the core's (`kcopyd::client::doorbell`), where loom tries every order of it. A visit, on the JavaScript
+//! thread, disarms first and drains afterwards.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-
+use kcopyd::client::doorbell;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status, sys};
@@ -26,13 +23,10 @@ pub enum Hold {
     LetGo,
 }
 
-/// Rung from the client's thread, answered on the JavaScript thread.
+/// Rung from the client's thread, answered on the JavaScript thread. Once it is disconnected no thread is inside Node, and none
+/// will enter it any more.
 #[derive(Default)]
-pub struct Doorbell {
-    armed: AtomicBool,
-    /// The lock is held while ringing, so after `disconnect` no thread is inside Node and none will enter it any more.
-    bell: Mutex<Option<Bell>>,
-}
+pub struct Doorbell(doorbell::Doorbell<Bell>);
 
 impl Doorbell {
     /// Puts the bell in. `visit` runs on the JavaScript thread before `function` at each ring; it must not panic.
@@ -43,42 +37,37 @@ impl Doorbell {
                 Ok(())
             },
         )?;
-        *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell);
+        self.0.connect(bell);
         Ok(())
     }
 
     /// Calls JavaScript soon, unless it has been called and has not come yet. From any thread; never blocks on JavaScript.
     pub fn ring(&self) {
-        if self.armed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.0.ring(|bell| {
             // The only refusal is that the environment is closing: then nobody listens any more.
             let _ = bell.call((), ThreadsafeFunctionCallMode::NonBlocking);
-        }
+        });
     }
 
-    /// The visit begins: whoever pushes from now on rings again. It is a swap, not a store, so that it sees what was pushed
-    /// before a ring that it swallows.
+    /// The visit begins: whoever pushes from now on rings again.
     pub fn disarm(&self) {
-        self.armed.swap(false, Ordering::AcqRel);
+        self.0.disarm();
     }
 
     /// Makes the event loop wait for rings, or not. On the JavaScript thread only.
     pub fn hold(&self, env: Env, hold: Hold) {
-        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
-            let change = match hold {
-                Hold::Alive => sys::napi_ref_threadsafe_function,
-                Hold::LetGo => sys::napi_unref_threadsafe_function,
-            };
+        let change = match hold {
+            Hold::Alive => sys::napi_ref_threadsafe_function,
+            Hold::LetGo => sys::napi_unref_threadsafe_function,
+        };
+        self.0.with(|bell| {
             // SAFETY: this is the thread of `env`, and the function lives: it is released by dropping what the lock holds.
             let _ = unsafe { change(env.raw(), bell.raw()) };
-        }
+        });
     }
 
     /// Takes the bell out and releases it. On the JavaScript thread only; afterwards the doorbell is silent.
     pub fn disconnect(&self) {
-        let bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(bell);
+        drop(self.0.disconnect());
     }
 }

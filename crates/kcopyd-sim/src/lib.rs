@@ -26,6 +26,7 @@ pub use calendar::{Report, Trace};
 pub use campaign::{Doublecheck, Results, campaign};
 pub use caught::run_caught;
 pub use exhaustive::{Exhausted, exhaust};
+pub use oracle::requests::{Ruling, compare, ruling};
 pub use oracle::{Breach, Figures};
 pub use shrink::shrink;
 pub use swarm::scenario;

@@ -9,3 +9,4 @@ pub mod client;
 pub mod copy;
 pub mod engine;
 pub mod error;
+mod sync;

@@ -14,7 +14,12 @@ const SECTOR_NUMBER_MAX: u64 = (1 << 53) - 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ruling {
     /// It must be accepted; so many bytes are copied, and so many are written to each destination.
-    Accept { length: u64, padded: Vec<u64> },
+    Accept {
+        /// What is copied.
+        length: u64,
+        /// What is written to each destination.
+        padded: Vec<u64>,
+    },
     /// It must be refused, for one of these reasons.
     Refuse(Vec<ErrorKind>),
 }

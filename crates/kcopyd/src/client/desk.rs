@@ -241,7 +241,7 @@ impl<'post> Desk<'post> {
 }
 
 /// Answers what came in too late to be carried out, until nothing does.
-fn finish_leftovers(post: &Post, commands: &mut VecDeque<Command>, finished: &mut Vec<Finished>) {
+pub(super) fn finish_leftovers(post: &Post, commands: &mut VecDeque<Command>, finished: &mut Vec<Finished>) {
     loop {
         post.take_commands(commands);
         for command in commands.drain(..) {

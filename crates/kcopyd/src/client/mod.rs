@@ -4,7 +4,11 @@
 mod attachments;
 pub mod clock;
 mod desk;
+pub mod doorbell;
 mod options;
+#[cfg(all(test, loom))]
+#[path = "tests/orders.rs"]
+mod orders;
 mod post;
 
 use std::sync::Arc;

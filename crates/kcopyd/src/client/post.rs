@@ -2,8 +2,8 @@
 //! know what a command means.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -14,6 +14,7 @@ use crate::copy::request::Plan;
 use crate::engine::device::Device;
 use crate::engine::{Description, Kind, Waker};
 use crate::error::{Error, ErrorKind};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// A job on its way to the client's thread.
 pub(super) struct Submission {
@@ -155,9 +156,16 @@ impl Post {
     }
 
     pub(super) fn wait_until_ended(&self, deadline: Duration) -> bool {
-        let inbox = lock(&self.inbox);
-        let waited = self.has_ended.wait_timeout_while(inbox, deadline, |inbox| !inbox.ended);
-        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+        let until = Instant::now() + deadline;
+        let mut inbox = lock(&self.inbox);
+        while !inbox.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            inbox = self.has_ended.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     pub(super) fn take_finished(&self, at_most: usize, into: &mut Vec<Finished>) {

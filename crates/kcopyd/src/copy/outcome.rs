@@ -96,12 +96,6 @@ impl FailureList {
             self.list[at].absorb(&next);
         }
     }
-
-    /// Whether nothing failed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.omitted == 0
-    }
 }
 
 /// What became of one destination.
@@ -241,6 +235,17 @@ mod tests {
         failures.add(failure(1, 1));
         assert_eq!(failures.omitted, 7, "one that joins two neighbours needs no room");
         assert_eq!(failures.list.len(), FAILURES_MAX - 1);
+    }
+
+    #[test]
+    fn p17_p32_what_was_not_begun_or_is_lost_holds_nothing_and_is_no_success() {
+        for (outcome, errno) in [(Outcome::not_begun(4096, 2, 9), 9), (Outcome::poisoned(4096, 2), 131)] {
+            assert_eq!((outcome.read_errno, outcome.write_errors, outcome.prefix_bytes), (errno, 0, 0));
+            assert_eq!((outcome.length_bytes, outcome.destinations.len()), (4096, 2));
+            assert!(outcome.destinations.iter().all(|to| to.state == DestinationState::Incomplete && to.prefix_bytes == 0));
+            assert!(!outcome.is_success());
+        }
+        assert_eq!(Outcome::poisoned(0, 1).ending, Ending::Poisoned);
     }
 
     #[test]

@@ -60,3 +60,19 @@ impl JobProgress {
         self.destinations[destination].failed.store(true, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_begin_at_zero_and_are_each_destinations_own() {
+        let progress = JobProgress::new(2);
+        progress.written(1, 4096);
+        progress.destination_failed(0);
+        progress.piece_is_over(8192);
+        let seen = |index| (progress.destination_bytes(index), progress.failed(index));
+        assert_eq!((progress.destinations(), progress.total_bytes()), (2, 8192));
+        assert_eq!([seen(0), seen(1)], [(0, true), (4096, false)]);
+    }
+}

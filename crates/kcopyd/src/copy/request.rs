@@ -316,6 +316,9 @@ mod tests {
         assert_eq!((error.kind, error.destination), (ErrorKind::Bounds, Some(1)));
         assert!(error.context.contains("10 sectors past"), "it says by how much: {}", error.context);
         assert!(plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(file(1, 0), 1 << 40)]).is_ok(), "a file grows");
+        let whole = Endpoint { count: None, ..at(file(2, i64::MAX as u64), 0, 0) };
+        assert!(plan(Some(&whole), &[to(file(1, 0), 0)]).is_ok(), "the largest file there can be");
+        assert_eq!(kind_of(&whole, &[to(file(1, 0), 1)]), ErrorKind::Bounds, "and one sector more");
         let last = plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(file(1, 0), SECTOR_NUMBER_MAX)]);
         assert!(last.is_ok(), "sector 2^53 - 1 is byte 2^62 - 512, still an offset that a file may have");
     }

@@ -187,6 +187,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_attempted_is_asked_for_again() {
+        let mut transfer = Transfer::new(LENGTH, 512);
+        let asked = transfer.next();
+        assert!(matches!(transfer.settle(StepResult::NotAttempted, OnError::Stop, &mut 0), Verdict::Fine));
+        assert_eq!(transfer.next(), asked);
+    }
+
+    #[test]
     fn p14_only_the_bad_page_is_given_up() {
         for page in [0, 1, 63, 64, 127] {
             let bad = page * 4096..page * 4096 + 512;

@@ -3,6 +3,8 @@
 
 mod copying;
 mod faults;
+#[cfg(loom)]
+mod orders;
 mod refusals;
 mod waiting;
 

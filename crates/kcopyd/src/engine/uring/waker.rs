@@ -4,7 +4,6 @@ use std::cell::UnsafeCell;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
@@ -13,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::engine::Waker;
 use crate::error::Error;
+use crate::sync::atomic::{AtomicU8, Ordering};
 
 /// The user data of the read; no step is named so, because a step's number is less than 64.
 pub const WAKE: u64 = u64::MAX;
@@ -24,21 +24,50 @@ const RUNG: u8 = 1;
 /// The ring's thread waits in the kernel, or is about to: ringing must end that.
 const PARKED: u8 = 2;
 
-/// The shared half. One word holds the whole state and is only ever exchanged as a whole, so all its changes have one order:
+/// Whether a ring has to end a wait in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strike {
+    Needed,
+    Idle,
+}
+
+/// What the two sides know of each other. One word holds the whole state and is only ever exchanged as a whole, so all its changes have one order:
 /// a ring that comes before `park` is what `park` finds, and one that comes after finds PARKED and writes to the eventfd,
 /// which the read in the ring then reports, however late it is armed. So no ring is lost, and a ring costs a system call
 /// only if the ring's thread is parked and nobody else has rung.
 ///
 /// Every change is an exchange with release and acquire. An exchange continues the release sequences before it; so what
 /// each ringer did before ringing is seen by the thread after `park` or `unpark`, also if another ring came in between.
+pub(super) struct State(AtomicU8);
+
+impl State {
+    pub(super) fn running() -> Self {
+        State(AtomicU8::new(RUNNING))
+    }
+
+    pub(super) fn ring(&self) -> Strike {
+        if self.0.swap(RUNG, Ordering::AcqRel) == PARKED { Strike::Needed } else { Strike::Idle }
+    }
+
+    pub(super) fn park(&self) -> Heard {
+        let parked = self.0.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire);
+        if parked.is_ok() { Heard::Nothing } else { self.unpark() }
+    }
+
+    pub(super) fn unpark(&self) -> Heard {
+        if self.0.swap(RUNNING, Ordering::AcqRel) == RUNG { Heard::Ring } else { Heard::Nothing }
+    }
+}
+
+/// The shared half.
 struct Bell {
-    state: AtomicU8,
+    state: State,
     eventfd: OwnedFd,
 }
 
 impl Bell {
     fn ring(&self) {
-        if self.state.swap(RUNG, Ordering::AcqRel) == PARKED {
+        if self.state.ring() == Strike::Needed {
             self.strike();
         }
     }
@@ -77,7 +106,7 @@ impl Wake {
         // Blocking on purpose: the kernel answers a read of a non-blocking eventfd at once, with EAGAIN, before 5.8.
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC)
             .map_err(|errno| Error::system(errno.raw_os_error(), "eventfd", "no descriptor for the engine's waker"))?;
-        let bell = Arc::new(Bell { state: AtomicU8::new(RUNNING), eventfd });
+        let bell = Arc::new(Bell { state: State::running(), eventfd });
         Ok(Wake { bell, count: Box::new(UnsafeCell::new(0)), armed: Armed::No })
     }
 
@@ -114,13 +143,12 @@ impl Wake {
 
     /// Says that the thread is about to wait. If somebody has rung, it must not.
     pub fn park(&self) -> Heard {
-        let parked = self.bell.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire);
-        if parked.is_ok() { Heard::Nothing } else { self.unpark() }
+        self.bell.state.park()
     }
 
     /// Says that the thread waits no more.
     pub fn unpark(&self) -> Heard {
-        if self.bell.state.swap(RUNNING, Ordering::AcqRel) == RUNG { Heard::Ring } else { Heard::Nothing }
+        self.bell.state.unpark()
     }
 
     /// Waits for the bell without the ring; for a ring that is broken.
