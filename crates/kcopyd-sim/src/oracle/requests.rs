@@ -39,6 +39,10 @@ pub fn ruling(source: Option<&Endpoint>, destinations: &[Endpoint]) -> Ruling {
         reasons.extend([ErrorKind::InvalidArgType, ErrorKind::Bounds]);
         return Ruling::Refuse(reasons);
     };
+    // Also a count that is nobody's but the device's: sectors are numbers of JavaScript's.
+    if count > SECTOR_NUMBER_MAX.into() {
+        reasons.push(ErrorKind::OutOfRange);
+    }
     if destinations.iter().any(|to| to.count.is_some_and(|own| u128::from(own) != count)) {
         reasons.push(ErrorKind::OutOfRange);
     }

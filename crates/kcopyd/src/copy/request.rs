@@ -167,9 +167,8 @@ fn destination_plan(
         );
         return Err((ErrorKind::Bounds, text));
     }
-    if end > i64::MAX as u64 {
-        return Err((ErrorKind::Bounds, "sector: the region ends past the largest offset of a file".to_owned()));
-    }
+    // The last sector of the longest region from the last sector there can be is one that a file may have.
+    const { assert!(2 * SECTOR_NUMBER_MAX * SECTOR_BYTES <= i64::MAX as u64) };
     Ok(DestinationPlan { offset_bytes, padding_unit_bytes })
 }
 
@@ -317,8 +316,13 @@ mod tests {
         assert!(error.context.contains("10 sectors past"), "it says by how much: {}", error.context);
         assert!(plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(file(1, 0), 1 << 40)]).is_ok(), "a file grows");
         let whole = Endpoint { count: None, ..at(file(2, i64::MAX as u64), 0, 0) };
-        assert!(plan(Some(&whole), &[to(file(1, 0), 0)]).is_ok(), "the largest file there can be");
-        assert_eq!(kind_of(&whole, &[to(file(1, 0), 1)]), ErrorKind::Bounds, "and one sector more");
+        assert_eq!(
+            kind_of(&whole, &[to(file(1, 0), 0)]),
+            ErrorKind::OutOfRange,
+            "2^54 sectors are no number of JavaScript's"
+        );
+        let most = Endpoint { count: Some(SECTOR_NUMBER_MAX), ..whole };
+        assert!(plan(Some(&most), &[to(file(1, 0), SECTOR_NUMBER_MAX)]).is_ok(), "it ends at byte 2^63 - 1024");
         let last = plan(Some(&at(block(1, 100, 512), 0, 60)), &[to(file(1, 0), SECTOR_NUMBER_MAX)]);
         assert!(last.is_ok(), "sector 2^53 - 1 is byte 2^62 - 512, still an offset that a file may have");
     }
