@@ -13,7 +13,7 @@ import { complain, print, printJson } from './streams.js';
 
 /** Copies as asked for; the exit code. */
 export async function copy(args: CopyArguments): Promise<number> {
-  const own = ownOutput(args.destinations);
+  const own = await ownOutput(args.destinations);
   if (own !== undefined) {
     complain(`${own} is where this command prints to, which would be written over the copy: name another destination`);
     return EXIT_USAGE;
@@ -28,16 +28,21 @@ export async function copy(args: CopyArguments): Promise<number> {
 async function attempt(args: CopyArguments, setup: Setup, show: Show, abort: Abort): Promise<number> {
   try {
     await setup.open(abort.signal);
+    // Not all destinations are open: a job of the others alone would tell of them alone.
+    if (abort.by !== undefined) return aborted(show, abort.by);
     const ending = await runJob(args, setup, show, abort.signal);
     return show.ended(setup, ending, exitCode(ending.outcome, abort));
   } catch (error) {
     if (!(error instanceof KcopydError)) throw error;
-    const refused = abort.by === undefined ? exitCodeOf(error) : EXIT_SIGNALS[abort.by];
-    const text = abort.by === undefined ? explain(error, setup.asked) : 'aborted before anything was copied';
-    return show.refused(error, text, refused);
+    if (abort.by !== undefined) return aborted(show, abort.by);
+    return show.refused(error, explain(error, setup.asked), exitCodeOf(error));
   } finally {
     abort.stop();
   }
+}
+
+function aborted(show: Show, by: AbortingSignal): number {
+  return show.refused({ code: 'ABORT_ERR' }, 'aborted before anything was copied', EXIT_SIGNALS[by]);
 }
 
 /** Closing may be the first to tell that something written is lost; then the copy was none, whatever was printed. */
@@ -74,6 +79,9 @@ function exitCode(outcome: Outcome, abort: Abort): number {
   return abort.by === undefined ? EXIT_FAILED : EXIT_SIGNALS[abort.by];
 }
 
+/** Why nothing was begun. */
+type Refusal = Pick<KcopydError, 'code' | 'path' | 'destination'>;
+
 /** How a copy is shown while it runs and when it has ended. */
 interface Show {
   /** Whether progress is wanted at all. */
@@ -85,7 +93,7 @@ interface Show {
   /** Leaves the terminal as it was. */
   stop(): void;
   ended(setup: Setup, ending: Ending, exitCode: number): number;
-  refused(error: KcopydError, text: string, exitCode: number): number;
+  refused(why: Refusal, text: string, exitCode: number): number;
 }
 
 /** For a person: a bar on standard error if that is a terminal, the report on standard output. */
@@ -116,7 +124,7 @@ class TerminalShow implements Show {
     return exitCode;
   }
 
-  refused(_error: KcopydError, text: string, exitCode: number): number {
+  refused(_why: Refusal, text: string, exitCode: number): number {
     complain(text);
     return exitCode;
   }
@@ -146,7 +154,7 @@ class JsonShow implements Show {
     return exitCode;
   }
 
-  refused({ code, path, destination }: KcopydError, message: string, exitCode: number): number {
+  refused({ code, path, destination }: Refusal, message: string, exitCode: number): number {
     printJson({ type: 'error', code, message, path: path ?? null, destination: destination ?? null });
     return exitCode;
   }

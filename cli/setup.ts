@@ -1,6 +1,6 @@
 // Everything a copy needs open: its client, its source, its destinations; opened in that order so that what is refused is
 // refused before a file is made, and closed again whatever happens. It knows the arguments, and nothing of how they are shown.
-import { realpathSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Device, type DeviceOptions, type IoRegion, KcopydClient } from '../index.js';
 import type { CopyArguments } from './arguments.js';
@@ -39,7 +39,7 @@ export class Setup {
   }
 
   async #openDestination(path: string, options: DeviceOptions): Promise<Device> {
-    const key = whereItLeads(path);
+    const key = await whereItLeads(path);
     const device = this.#byPath.get(key) ?? (await Device.open(path, options));
     this.#byPath.set(key, device);
     return device;
@@ -91,9 +91,10 @@ export class Setup {
   }
 }
 
-function whereItLeads(path: string): string {
+/** Asked aside: a server that does not answer must not keep Ctrl-C from being heard. */
+async function whereItLeads(path: string): Promise<string> {
   try {
-    return realpathSync(path);
+    return await realpath(path);
   } catch {
     // Not there yet (--create), or not to be looked at: opening it will tell.
     return resolve(path);

@@ -1,10 +1,11 @@
 // The command as it is installed, in a process of its own: what it prints, what it exits with, what it leaves behind.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { chmod, readFile, stat } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect } from 'vitest';
 import { type Ended, run } from './support/command.js';
@@ -38,6 +39,14 @@ async function slowCopy(workshop: Workshop): Promise<{ child: ChildProcess; slow
   const destination = await workshop.file({ bytes: 0 });
   const args = [COMMAND, 'copy', '--json', '--pages', '256', slow.path, destination];
   return { child: spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] }), slow, destination };
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ''; // closed meanwhile
+  }
 }
 
 /** Hands over each line that a program prints, the first of each kind only, until it ends; how it ended. */
@@ -343,6 +352,34 @@ describe('abort', () => {
     expect((await readFile(destination)).subarray(0, sectors * 512).equals(randomBytes('slow', sectors * 512))).toBe(
       true,
     );
+  });
+
+  test('P27 a signal while destinations are opened: nothing is begun, and that is what is told', async ({
+    workshop,
+  }) => {
+    const source = await workshop.file({ bytes: MIB, seed: 'early' });
+    const late = await workshop.faulty({ kind: 'slow', file: await workshop.file({ bytes: MIB, seed: 'before' }) });
+    const other = await workshop.file({ bytes: 0 });
+    late.stick();
+    // What the kernel knows of a name is good for a second; then opening it asks the server.
+    await setTimeout(1500);
+    const args = [COMMAND, 'copy', '--json', source, late.path, other];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const opened = (): boolean => {
+      const links = readdirSync(`/proc/${child.pid}/fd`).map((fd) => link(`/proc/${child.pid}/fd/${fd}`));
+      return links.includes(source);
+    };
+    while (!opened()) await setTimeout(20);
+    // The source is open: the first destination is next.
+    await setTimeout(200);
+    child.kill('SIGINT');
+    const { lines: printed, ended } = await reading(child, () => late.resume());
+    expect(ended).toEqual([130, null]);
+    expect(printed.map((line) => JSON.parse(line))).toEqual([
+      { type: 'aborting', signal: 'SIGINT' },
+      { type: 'error', code: 'ABORT_ERR', message: expect.any(String), path: null, destination: null },
+    ]);
+    expect((await stat(other)).size).toBe(0);
   });
 
   test('a second signal ends it at once', async ({ workshop }) => {
