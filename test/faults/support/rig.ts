@@ -13,8 +13,8 @@ export const DEVICE_SECTORS = 2048;
 export const FROM_SECTOR = 256;
 export const TO_SECTOR = 768;
 export const COUNT = 1024;
-/** Sectors of a sub-job: 16 of them make a region. */
-export const PIECE = 64;
+/** Sectors of a sub-job: 32 of them make a region. */
+export const PIECE = 32;
 
 export const DEVICE_BYTES: number = DEVICE_SECTORS * SECTOR;
 

@@ -10,17 +10,21 @@ use super::model::{Course, JobModel, PAGE, PieceModel};
 use super::{Breach, Judged, Oracle, breach};
 use crate::scenario::Party;
 
-/// Pieces of one job under way at once, if they are of the client's size; and if a queue makes them shorter.
-pub const PIECES_MAX: u32 = 8;
+/// Pieces of one job under way at once, if they are of the client's size; if a queue makes them shorter; and of zeroes.
+pub const PIECES_MAX: u32 = 16;
 const SHORT_PIECES_MAX: u64 = 64;
+const ZERO_PIECES_MAX: u32 = 8;
 
 /// A piece of zeroes is no larger than this.
 const ZERO_PIECE_MAX: u64 = 32 << 20;
 
 impl JobModel {
-    /// How many pieces of it may be under way: as many as hold the bytes of eight of the client's size.
+    /// How many pieces of it may be under way: as many as hold the bytes of sixteen of the client's size.
     pub fn pieces_at_once(&self, sub_job_bytes: u64) -> u32 {
-        let shorter = if self.is_zeroing() { 1 } else { (sub_job_bytes / self.piece_max).max(1) };
+        if self.is_zeroing() {
+            return ZERO_PIECES_MAX;
+        }
+        let shorter = (sub_job_bytes / self.piece_max).max(1);
         (shorter * u64::from(PIECES_MAX)).min(SHORT_PIECES_MAX) as u32
     }
 }

@@ -11,7 +11,7 @@ pub use super::flags::{Flush, JobFlags, OnError, WriteOrder};
 use super::chain::{DeviceIndex, StepResult};
 use super::limits::{
     ATTEMPTS_WITHOUT_PROGRESS_MAX, CHAIN_STEPS_MAX, NARROWINGS_PER_JOB_MAX, PAGE_BYTES, SHORT_SUB_JOBS_PER_JOB,
-    SUB_JOBS_PER_JOB,
+    SUB_JOBS_PER_JOB, ZERO_PIECES_PER_JOB,
 };
 use super::outcome::libc_errno::{EAGAIN, ECANCELED, EINTR};
 use super::outcome::{DestinationOutcome, DestinationState, Ending, FailedOperation, Failure, FailureList, Outcome};
@@ -147,12 +147,17 @@ impl Job {
         }
     }
 
-    /// As many bytes may be under way as eight pieces of the client's size hold, also where a device's queue makes pieces shorter.
+    /// As many bytes may be under way as sixteen pieces of the client's size hold, also where a device's queue makes pieces
+    /// shorter.
     ///
-    /// Sub-jobs of 512 KiB: with a queue that takes 1280 KiB eight at once, with one that takes 127 KiB, so 124 in whole pages,
-    /// 4 × 8 = 32.
+    /// Sub-jobs of 512 KiB: with a queue that takes 1280 KiB sixteen at once, with one that takes 127 KiB, so 124 in whole pages,
+    /// 4 × 16 = 64.
     pub fn take_sub_job_size(&mut self, sub_job_bytes: u64) {
-        let shorter = if self.is_zeroing() { 1 } else { (sub_job_bytes / self.piece_bytes_max).max(1) };
+        if self.is_zeroing() {
+            self.sub_jobs_max = ZERO_PIECES_PER_JOB;
+            return;
+        }
+        let shorter = (sub_job_bytes / self.piece_bytes_max).max(1);
         let most = u64::from(SUB_JOBS_PER_JOB).saturating_mul(shorter).min(u64::from(SHORT_SUB_JOBS_PER_JOB));
         self.sub_jobs_max = most as u32;
     }

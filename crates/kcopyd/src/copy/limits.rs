@@ -26,8 +26,10 @@ pub const SUB_JOB_SECTORS_MAX: u64 = 2048;
 /// The size of a sub-job unless the caller says otherwise, in sectors: 512 KiB, the kernel's own default.
 pub const SUB_JOB_SECTORS_DEFAULT: u64 = 1024;
 
-/// The most sub-jobs of one job that are under way at once (the kernel's SPLIT_COUNT), if they are of the client's size.
-pub const SUB_JOBS_PER_JOB: u32 = 8;
+/// The most sub-jobs of one job that are under way at once, if they are of the client's size: 8 MiB with the defaults, half of
+/// the pool. The kernel's SPLIT_COUNT is 8; twice as many cost nothing where a processor is the limit, and are twice as fast
+/// where a device's latency is (docs/BENCHMARKS.md).
+pub const SUB_JOBS_PER_JOB: u32 = 16;
 
 /// The most of them if a device's queue makes them shorter. Then there are as many as hold the same bytes, up to this: a slow
 /// device's throughput is what is under way divided by its latency, however it is cut.
@@ -35,6 +37,10 @@ pub const SHORT_SUB_JOBS_PER_JOB: u32 = 64;
 
 /// The size of a piece of a job that zeroes: 32 MiB. It needs no pages; it is bounded so that an abort settles soon.
 pub const ZERO_PIECE_BYTES: u64 = 32 << 20;
+
+/// The most pieces of a job that zeroes under way at once: no more than the kernel's, because each is large, and an abort
+/// waits for all of them.
+pub const ZERO_PIECES_PER_JOB: u32 = 8;
 
 /// Pieces without pages that one client has under way at most.
 pub const PIECES_WITHOUT_PAGES_MAX: u32 = 64;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use calendar::{At, Calendar, at, run_one, sectors};
 use kcopyd::copy::chain::Operation;
 use kcopyd::copy::job::{Flush, JobFlags, OnError, WriteOrder};
+use kcopyd::copy::limits::SUB_JOBS_PER_JOB;
 use kcopyd::copy::outcome::{DestinationState, Ending, FailedOperation, Outcome};
 use kcopyd::engine::simulated::{Effect, Fault, Happened, Order, SimulatedDisk, SimulatedOptions, for_every_choice};
 
@@ -503,8 +504,8 @@ fn p19_a_job_of_4_kib_takes_one_page() {
 
 #[test]
 fn a_job_has_as_much_under_way_where_a_queue_makes_its_pieces_short() {
-    // Eight sub-jobs of 32 KiB hold 64 pages; so do 32 of 8 KiB, and 64 of 4 KiB, which is all of them.
-    for (piece_bytes_max, pages) in [(u64::MAX, 64), (40_000, 64), (9000, 64), (4096, 64), (1024, 64), (25_000, 48)] {
+    // Sixteen sub-jobs of 32 KiB hold 128 pages; so do 64 of 8 KiB; 64 of 4 KiB, which is the most, hold 64.
+    for (piece_bytes_max, pages) in [(u64::MAX, 128), (40_000, 128), (9000, 128), (4096, 64), (1024, 64), (25_000, 96)] {
         let (source, to) = (block(1, 8192), block(2, 8192));
         let mut calendar = Calendar::new(200, PIECE, SimulatedOptions::default());
         calendar.piece_bytes_max = piece_bytes_max;
@@ -539,7 +540,7 @@ fn p27_an_abort_starts_nothing_more_and_settles_with_the_last_in_flight() {
         calendar.scheduler.abort(1);
         let started = calendar.engine.started();
         calendar.run();
-        let writes_of_reads_in_flight = 8;
+        let writes_of_reads_in_flight = u64::from(SUB_JOBS_PER_JOB);
         assert!(calendar.engine.started() <= started + writes_of_reads_in_flight);
         let outcome = calendar.outcome(1);
         assert_eq!((outcome.read_errno, outcome.write_errors, outcome.ending), (ECANCELED, 0, Ending::Aborted));
