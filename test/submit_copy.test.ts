@@ -1,6 +1,6 @@
 // The kernel's own shape: completions by callback, each exactly once, never early, never two at a time.
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { type Device, IGNORE_ERROR, type KcopydClient } from 'kcopyd';
+import { Device, IGNORE_ERROR, type KcopydClient, type KcopydError } from 'kcopyd';
 import { describe, expect } from 'vitest';
 import { completion, expectFile, inOwnProcess, MIB, onEachEngine, SECTOR, test, thrown } from './support/kcopyd.js';
 import { randomBytes } from './support/random.js';
@@ -60,7 +60,7 @@ onEachEngine((engine) => {
   test('P1 exactly one completion on a dying device', async ({ workshop, client, device }) => {
     const { source } = await pair(workshop);
     const faulty = await workshop.faulty({ kind: 'slow', file: await workshop.file({ bytes: MIB }), writeMs: 200 });
-    const [from, to] = [await device(source), await device(faulty.path, { access: 'write' })];
+    const [from, to] = [await device(source), await Device.open(faulty.path, { access: 'write' })];
     const copier = await client({ engine, subJobSectors: 8 });
     const results: number[][] = [];
     const { notify, called } = completion();
@@ -72,6 +72,12 @@ onEachEngine((engine) => {
     await called;
     await copier.close();
     expect(results).toEqual([[0, 1]]);
+    // That it is gone, closing may tell too.
+    const told = await to.close().then(
+      () => 'closed',
+      ({ code }: KcopydError) => code,
+    );
+    expect(['closed', 'ENOTCONN', 'ECONNABORTED']).toContain(told);
   });
 
   test('P2 no completion from inside the submitting call', async ({ workshop, client, device }) => {
