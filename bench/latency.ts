@@ -14,7 +14,7 @@ const DEVICE_BYTES = 64 * MIB;
 const PAGE_BYTES = 4 * KIB;
 /** kcopyd's own: a piece, how many of one job are under way, and how many of them a small pool holds. */
 const PIECE_BYTES = 512 * KIB;
-const PIECES_AT_ONCE = 8;
+const PIECES_AT_ONCE = 16;
 const SMALL_POOL_PIECES = 2;
 /** So many requests the devices take at once. */
 const DEVICE_DEPTH = 256;
