@@ -198,7 +198,7 @@ test('P30 bad arguments of zero and submitZero are refused by name, and nothing 
   };
   const [type, range] = ['ERR_INVALID_ARG_TYPE', 'ERR_OUT_OF_RANGE'];
   expect(await zero()).toMatch(`${type} to must be a region`);
-  expect(await zero(path)).toMatch(`${type} to must be an object`);
+  expect(await zero(path)).toMatch(`${type} to must be a region`);
   expect(await zero([])).toMatch(`${range} to must be an array of 1 to 32 regions`);
   expect(await zero({ count: 8 })).toMatch(`${type} to.device must be a Device`);
   expect(await zero({ device: path })).toBe(
