@@ -177,7 +177,8 @@ test("P1 a signal of the caller's own making that throws costs no job its end, a
   const [source, destination] = [await workshop.file({ bytes: MIB }), await workshop.file({ bytes: MIB })];
   const script = `
     const [from, to] = [{ device: await Device.open(args[0]) }, { device: await Device.open(args[1], { access: 'write' }) }];
-    const client = await KcopydClient.create();
+    // One page, so that no job is over before it is aborted.
+    const client = await KcopydClient.create({ pages: 1 });
     const surfaced = [];
     process.on('uncaughtException', (error) => surfaced.push(error.message));
     const refuse = (word) => () => { throw new Error(word); };
