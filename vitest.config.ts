@@ -16,7 +16,7 @@ map.groupBy ??= <K, V>(items: Iterable<V>, keyOf: (item: V) => K): Map<K, V[]> =
 const config: ViteUserConfig = defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/vm/**', 'test/faults/**'],
+    exclude: ['test/vm/**', 'test/faults/**', 'test/memory/**'],
     pool: 'forks',
     reporters: ['default', './test/support/skips.ts'],
     testTimeout: 60_000,

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { inOwnProcess, MIB, onEachEngine, SECTOR, test } from '../support/kcopyd.js';
 
 const JOBS = Number(process.env.KCOPYD_TEST_JOBS ?? 100_000);
-const ROUNDS = 4;
+const ROUNDS = 5;
 const CLIENTS = Number(process.env.KCOPYD_TEST_CLIENTS ?? 1_000);
 
 /** Declares `measure`: what this process holds outside of JavaScript's heap, after everything that can be collected has been. */
@@ -83,8 +83,8 @@ onEachEngine((engine) => {
     console.log(`${engine}: ${JOBS} jobs and ${CLIENTS} clients a round; bytes more after each: ${grown.join(', ')}`);
     const last = rounds.at(-1);
     expect(last).toMatchObject({ threads: 0, descriptors: rounds[0]?.descriptors });
-    const [, ...warm] = grown;
-    expect(Math.min(...warm)).toBeLessThanOrEqual(MIB);
-    expect(warm.reduce((sum, bytes) => sum + bytes) / warm.length).toBeLessThanOrEqual(MIB);
+    // What leaks grows in every round; the allocator may take some mebibytes once, in any of them.
+    const warm = grown.slice(1).sort((a, b) => a - b);
+    expect(warm[warm.length >> 1]).toBeLessThanOrEqual(MIB);
   });
 });
