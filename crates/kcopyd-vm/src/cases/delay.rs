@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use kcopyd::copy::limits::SUB_JOBS_PER_JOB;
+
 use super::STOP;
 use crate::case::{Cases, Setting};
 use crate::disk::{SECTORS, disk};
@@ -11,8 +13,6 @@ use crate::session::{Job, PIECE_SECTORS, Session, open_destination, open_source}
 use crate::world::World;
 
 const SLOW_MS: u64 = 150;
-/// Pieces of one job that are under way at once.
-const AT_ONCE: u64 = 8;
 
 pub fn add(cases: &mut Cases) {
     cases.everywhere("P4 P5 slow destination", p4_p5_a_slow_destination);
@@ -36,7 +36,7 @@ fn p4_p5_a_slow_destination(setting: Setting) {
     assert!(!slowly.is_over(token), "the other client did not wait: it took {:?}", began.elapsed());
     assert!(to.read(0, SECTORS) == from.read(0, SECTORS), "P5: the other client's data");
     world.complete(&slowly.wait(token));
-    let rounds = SECTORS / PIECE_SECTORS / AT_ONCE;
+    let rounds = SECTORS / PIECE_SECTORS / u64::from(SUB_JOBS_PER_JOB);
     let least = Duration::from_millis(SLOW_MS * rounds);
     assert!(began.elapsed() >= least, "the fault is real: {:?}", began.elapsed());
     slowly.close();
