@@ -25,8 +25,9 @@ const PART = 0.95;
 interface Shape {
   readonly contender: Contender;
   readonly atOnce: number;
-  /** The name of what does the same with one piece at a time. */
+  /** The names of what does the same with one piece at a time, and of a bare ring that has as much under way. */
   readonly alone: string;
+  readonly same?: string;
 }
 
 function shapes({ start, wishes }: Setting, depth: number): readonly Shape[] {
@@ -38,7 +39,12 @@ function shapes({ start, wishes }: Setting, depth: number): readonly Shape[] {
   const load = { jobs: DEVICE_BYTES / PAGE_BYTES, depth, jobBytes: PAGE_BYTES, client };
   const pool = (SMALL_POOL_PIECES * PIECE_BYTES) / PAGE_BYTES;
   return [
-    { contender: copies('a large job'), atOnce: PIECES_AT_ONCE, alone: large },
+    {
+      contender: copies('a large job'),
+      atOnce: PIECES_AT_ONCE,
+      alone: large,
+      same: bareName('512 KiB', PIECES_AT_ONCE),
+    },
     {
       contender: copies('a large job, pool of 1 MiB', pool),
       atOnce: SMALL_POOL_PIECES,
@@ -51,6 +57,7 @@ function shapes({ start, wishes }: Setting, depth: number): readonly Shape[] {
       },
       atOnce: depth,
       alone: small,
+      same: bareName('4 KiB', depth),
     },
   ];
 }
@@ -74,7 +81,7 @@ async function latency(setting: Setting, delayMs: number, depth: number): Promis
   const rows = withRates(await withDelays(delayMs, (disks) => rounds(contenders, disks, { ...wishes, say })));
   return {
     rows,
-    goals: all.flatMap((shape) => latencyGoals(rows, shape, depth)),
+    goals: all.flatMap((shape) => latencyGoals(rows, shape)),
     columns: ['bytesPerSecond', 'seconds', 'cpuSecondsPerGib', 'loopDelayP99Ms'],
     notes: [
       `${formatBytes(DEVICE_BYTES)}; every read and every write takes ${delayMs} ms more than the way to the device and back: nbdkit's delay filter, by way of FUSE, under a loop device`,
@@ -83,9 +90,9 @@ async function latency(setting: Setting, delayMs: number, depth: number): Promis
   };
 }
 
-function latencyGoals(rows: readonly Row[], { contender, atOnce, alone }: Shape, depth: number): Goal[] {
+function latencyGoals(rows: readonly Row[], { contender, atOnce, alone, same: bare }: Shape): Goal[] {
   const [ours, base] = [row(rows, contender.name), row(rows, alone)];
-  const same = row(rows, bareName(atOnce === depth ? '4 KiB' : '512 KiB', atOnce));
+  const same = bare === undefined ? undefined : row(rows, bare);
   if (!ours || !base) return [];
   const part = ratio(ours, [base], 'bytesPerSecond', 'largest') / atOnce;
   const goals = [atLeast(`${ours.name}: in parts of ${atOnce} × ${alone}`, part, PART)];

@@ -69,8 +69,9 @@ export class Client {
   readonly #records = new Float64Array(RECORDS_PER_DRAIN * RECORD_NUMBERS);
   /** What is due besides completions of jobs, first come, first served. */
   readonly #due: Due[] = [];
-  /** Whether a drain of our own making is on its way. More than one would each bring on another, twice as many every time. */
-  #drainsSoon = false;
+  /** Whether the next drain waits until the event loop has come round, and whether there is something to drain then. */
+  #waitsForTurn = false;
+  #drainsThen = false;
   #delivered = 0;
   #lastToken = 0;
   #mayKeepAlive = true;
@@ -101,7 +102,7 @@ export class Client {
     if (isNativeError(native)) throw fromNative(native);
     const client = new Client(native);
     const weak = new WeakRef(client);
-    doorbell = () => weak.deref()?.drain();
+    doorbell = () => weak.deref()?.rung();
     return client;
   }
 
@@ -177,16 +178,33 @@ export class Client {
   }
 
   #drainSoon(): void {
-    if (this.#drainsSoon) return;
-    this.#drainsSoon = true;
+    this.#drainsThen = true;
+    this.#endTurn();
+  }
+
+  /** Looks again when the event loop has come round; more than once in a turn would each bring on another. */
+  #endTurn(): void {
+    if (this.#waitsForTurn) return;
+    this.#waitsForTurn = true;
     setImmediate(() => {
-      this.#drainsSoon = false;
-      this.drain();
+      this.#waitsForTurn = false;
+      if (this.#drainsThen) this.drain();
     });
   }
 
-  /** Delivers what is due. Rung by the native part; never from inside a call of ours. */
+  /**
+   * The native part has something to deliver. Node answers a thousand rings in one turn of the event loop, and while we deliver
+   * the next ones come: so only the first is answered at once, lest a fast device keep everybody else waiting.
+   */
+  rung(): void {
+    if (this.#waitsForTurn) this.#drainsThen = true;
+    else this.drain();
+  }
+
+  /** Delivers what is due; never from inside a call of ours. */
   drain(): void {
+    this.#drainsThen = false;
+    this.#endTurn();
     const records = this.#records;
     // What the callbacks below put into the queue is later than completions that have not been taken yet.
     const waiting = this.#due.length;

@@ -260,6 +260,35 @@ test('P4 callbacks that call the next prepared one leave the event loop its time
   expect(calls).toBeLessThan(100);
 });
 
+test('P4 jobs that are over at once, each followed by another, leave the event loop its time', async ({
+  workshop,
+  client,
+  device,
+}) => {
+  const JOBS = 100_000;
+  const AT_ONCE = 64;
+  const from = await device(await workshop.file({ bytes: MIB }));
+  const to = await device(await workshop.file({ bytes: MIB }), { access: 'write' });
+  const copier = await client();
+  let isOver = false;
+  let submitted = 0;
+  let calls = 0;
+  let mostInATurn = 0;
+  const next = (): void => {
+    calls++;
+    if (submitted++ < JOBS) copier.submitCopy({ device: from, count: 0 }, [{ device: to }], 0, next);
+    else isOver ||= calls === JOBS + AT_ONCE;
+  };
+  for (let job = 0; job < AT_ONCE; job++) next();
+  while (!isOver) {
+    const before = calls;
+    await setImmediate();
+    mostInATurn = Math.max(mostInATurn, calls - before);
+  }
+  // Two drains; were every ring answered in the turn in which it comes, these would be tens of thousands.
+  expect(mostInATurn).toBeLessThan(2_500);
+});
+
 test('P1 many callbacks that are due at once are delivered in order, in a time that does not grow with their square', async ({
   client,
 }) => {

@@ -72,7 +72,7 @@ export class FaultyFile {
     const pidFile = join(directory, 'pid');
     // Requests of the file must not be cut below what a sub-job asks for, nor merged by the page cache's read-ahead.
     const command = ['--pidfile', pidFile, join(directory, 'mount', 'device'), '[', 'nbdkit', '--exit-with-parent'];
-    const server = spawn('nbdfuse', [...command, ...nbdkitArguments(directory, fault), ']'], {
+    const server = spawn('nbdfuse', [...fuseArguments(fault), ...command, ...nbdkitArguments(directory, fault), ']'], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let said = '';
@@ -178,6 +178,12 @@ async function appears(directory: string, file: string, program: ChildProcess): 
     program.once('exit', ended).once('error', finish);
     if (existsSync(file)) finish();
   });
+}
+
+/** The slow file takes as many requests at once as it is asked to; FUSE alone would have ten. */
+function fuseArguments(fault: Fault): string[] {
+  if (fault.kind !== 'slow' || fault.atOnce === undefined) return [];
+  return ['-o', `max_threads=${fault.atOnce},max_idle_threads=${fault.atOnce}`];
 }
 
 function nbdkitArguments(directory: string, fault: Fault): string[] {

@@ -77,30 +77,33 @@ fn tell_the_settings(legs: &[Disk]) {
 enum Contender {
     /// dm-mirror, with regions of so many KiB.
     Kernel(u64),
-    /// One client, this many jobs at once over equal parts, pieces of so many sectors.
-    Ours(EngineChoice, u64, Option<u64>),
+    /// One client of this engine, this many jobs at once over equal parts.
+    Ours(EngineChoice, u64),
+    /// One client whose pool holds a single piece: what a piece's way takes.
+    OurPiece,
 }
+
+/// Every request of brd, and of what lies on it, is this long at most, in whole pages.
+const PIECE_PAGES: u32 = 31;
+/// So many such pieces hold the bytes that one job has under way.
+const PIECES_AT_ONCE: f64 = 64.0;
 
 impl Contender {
     fn name(&self) -> String {
         match self {
             Contender::Kernel(kib) => format!("kernel, regions of {kib} KiB"),
-            Contender::Ours(engine, 1, None) => format!("ours, {}", engine_name(*engine)),
-            Contender::Ours(engine, jobs, pieces) => {
-                let pieces =
-                    pieces.map_or_else(|| "default pieces".to_owned(), |sectors| format!("pieces of {} KiB", sectors / 2));
-                format!("ours, {}, {jobs} jobs, {pieces}", engine_name(*engine))
-            }
+            Contender::Ours(engine, 1) => format!("ours, {}", engine_name(*engine)),
+            Contender::Ours(engine, jobs) => format!("ours, {}, {jobs} jobs", engine_name(*engine)),
+            Contender::OurPiece => "ours, one piece at a time".to_owned(),
         }
     }
 }
 
 fn contenders(delay_ms: u64) -> Vec<Contender> {
-    let ours = |engine, jobs| Contender::Ours(engine, jobs, None);
     let mut all: Vec<Contender> = REGIONS_KIB.iter().map(|&kib| Contender::Kernel(kib)).collect();
-    all.extend([ours(EngineChoice::IoUring, 1), ours(EngineChoice::Threads, 1)]);
+    all.extend([Contender::Ours(EngineChoice::IoUring, 1), Contender::Ours(EngineChoice::Threads, 1)]);
     if delay_ms > 0 {
-        all.push(ours(EngineChoice::IoUring, 4));
+        all.extend([Contender::Ours(EngineChoice::IoUring, 4), Contender::OurPiece]);
     }
     all
 }
@@ -117,9 +120,11 @@ fn compare(setting: &str, legs: &[Disk], table: &dyn Fn(&Disk) -> String, mib: u
     for _ in 0..runs {
         for (contender, times) in contenders.iter().zip(&mut times) {
             short[1..].iter().for_each(|leg| leg.write(0, &[0; 4096]));
+            let sectors = mib * SECTORS_PER_MIB;
             times.push(match contender {
-                Contender::Kernel(kib) => kernels_time(&paths, mib * SECTORS_PER_MIB, kib * 2),
-                Contender::Ours(engine, jobs, pieces) => our_time(&paths, mib * SECTORS_PER_MIB, *engine, *jobs, *pieces),
+                Contender::Kernel(kib) => kernels_time(&paths, sectors, kib * 2),
+                Contender::Ours(engine, jobs) => our_time(&paths, sectors, *jobs, &with_engine(*engine)),
+                Contender::OurPiece => one_pieces_time(&paths, sectors),
             });
             let first = short[0].read(0, 8);
             assert!(short[1..].iter().all(|leg| leg.read(0, 8) == first), "{} did copy", contender.name());
@@ -146,6 +151,12 @@ fn print(setting: &str, mib: u64, contenders: &[Contender], times: &mut [Vec<Dur
             rate(fastest),
             best / median,
         ));
+    }
+    let of = |wanted: fn(&Contender) -> bool| contenders.iter().zip(&medians).find(|(it, _)| wanted(it)).map(|(_, &it)| it);
+    let ours = of(|it| matches!(it, Contender::Ours(EngineChoice::IoUring, 1)));
+    if let (Some(ours), Some(alone)) = (ours, of(|it| matches!(it, Contender::OurPiece))) {
+        let part = alone / ours / PIECES_AT_ONCE;
+        report::note(&format!("  one job: {part:.2} of {PIECES_AT_ONCE} x one piece at a time (Little's law)"));
     }
 }
 
@@ -185,11 +196,22 @@ fn start(arguments: &[&str]) -> Child {
     command.expect("dmsetup can be started")
 }
 
+fn with_engine(engine: EngineChoice) -> ClientOptions {
+    ClientOptions { engine, ..ClientOptions::default() }
+}
+
+/// What all would take one piece at a time, by a part of it.
+fn one_pieces_time(legs: &[PathBuf], sectors: u64) -> Duration {
+    const PART: u64 = 16;
+    let options = ClientOptions { pages: Some(PIECE_PAGES), ..with_engine(EngineChoice::IoUring) };
+    our_time(legs, sectors / PART, 1, &options) * PART as u32
+}
+
 /// From the submission to the last completion.
-fn our_time(legs: &[PathBuf], sectors: u64, engine: EngineChoice, jobs: u64, pieces: Option<u64>) -> Duration {
+fn our_time(legs: &[PathBuf], sectors: u64, jobs: u64, options: &ClientOptions) -> Duration {
     let source = open_source(&legs[0]);
     let destinations: Vec<Arc<Device>> = legs[1..].iter().map(|leg: &PathBuf| open_destination(Path::new(leg))).collect();
-    let mut session = Session::with(&ClientOptions { engine, sub_job_sectors: pieces, ..ClientOptions::default() });
+    let mut session = Session::with(options);
     let part = sectors / jobs;
     let began = Instant::now();
     let tokens: Vec<u64> = (0..jobs)

@@ -1,6 +1,7 @@
 //! The engine that runs everywhere: worker threads of its own with pread, pwrite and fdatasync. It is also the reference
 //! for what the others must do. It refuses to repeat a call: what comes back short or interrupted goes home as it is.
 
+mod line;
 mod workers;
 
 use std::mem;
@@ -63,6 +64,7 @@ impl Threads {
         Request {
             key,
             operation: step.operation,
+            index: step.device,
             device: Arc::clone(self.devices.get(step.device)),
             offset_bytes: step.offset_bytes,
             memory,
@@ -86,6 +88,9 @@ impl Threads {
     /// Books the answers, and starts what waited for a read among them.
     fn book_answers(&mut self, completions: &mut Vec<Completion>) {
         let mut requests = Vec::new();
+        if self.answers.is_empty() {
+            return;
+        }
         let mut answers = mem::take(&mut self.answers);
         for (key, result) in answers.drain(..) {
             match self.book.finish(key, result, completions) {
@@ -95,9 +100,8 @@ impl Threads {
             }
         }
         self.answers = answers;
-        if !requests.is_empty() {
-            self.workers.submit(requests.into_iter());
-        }
+        // Also without any: a worker that was given back may have made others ready.
+        self.workers.submit(requests.into_iter());
     }
 }
 

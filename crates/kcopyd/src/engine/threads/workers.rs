@@ -1,7 +1,6 @@
 //! The worker threads: each takes one request, does one system call, and says what came of it. They refuse to know chains:
 //! who may start is decided before a request gets here.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,11 +11,12 @@ use std::time::Instant;
 use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
 use rustix::io::{Errno, pread, pwrite};
 
-use crate::copy::chain::{Operation, StepResult};
+use crate::copy::chain::{DeviceIndex, Operation, StepResult};
 use crate::copy::region::DeviceKind;
 use crate::engine::device::Device;
 use crate::engine::in_flight::StepKey;
 use crate::engine::signals::with_signals_blocked;
+use crate::engine::threads::line::Line;
 use crate::engine::{Wait, Waker};
 
 /// `_IO(0x12, 127)`: zeroes a range of a block device, given as first byte and count of bytes.
@@ -29,6 +29,7 @@ const STACK_BYTES: usize = 256 << 10;
 pub struct Request {
     pub key: StepKey,
     pub operation: Operation,
+    pub index: DeviceIndex,
     pub device: Arc<Device>,
     pub offset_bytes: u64,
     pub memory: *mut u8,
@@ -99,9 +100,8 @@ fn flush(device: &Device) -> Result<(), Errno> {
     })
 }
 
-#[derive(Default)]
 struct Queue {
-    requests: VecDeque<Request>,
+    line: Line<Request>,
     idle: usize,
     closed: bool,
 }
@@ -113,7 +113,6 @@ struct Answers {
     panicked: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     queue_filled: Condvar,
@@ -131,13 +130,19 @@ impl Shared {
     }
 
     /// Waits for the next request; none once the queue is closed and empty.
-    fn next(&self) -> Option<Request> {
+    fn next(&self) -> Option<(DeviceIndex, Request)> {
         let mut queue = self.queue();
         loop {
-            if let Some(request) = queue.requests.pop_front() {
-                return Some(request);
+            if let Some(next) = queue.line.next() {
+                // One worker that was given back may have made two requests ready: its device's next, and another's.
+                if queue.closed {
+                    self.queue_filled.notify_all();
+                } else if queue.idle > 0 && queue.line.ready() > 0 {
+                    self.queue_filled.notify_one();
+                }
+                return Some(next);
             }
-            if queue.closed {
+            if queue.closed && queue.line.is_empty() {
                 return None;
             }
             queue.idle += 1;
@@ -147,9 +152,11 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some(request) = self.next() {
+        while let Some((device, request)) = self.next() {
             let key = request.key;
             let result = catch_unwind(AssertUnwindSafe(|| request.execute()));
+            // Before the answer is heard, so that whoever hears it sees what has become ready.
+            self.queue().line.done(device);
             let mut answers = self.answers();
             answers.panicked |= result.is_err();
             answers.results.push((key, result.unwrap_or(StepResult::Failed(libc::EIO))));
@@ -170,7 +177,13 @@ impl Workers {
     /// Starts the first thread, to know that threads can be had; the others are started when there is work for them.
     pub fn start(threads_max: usize) -> io::Result<Workers> {
         assert!(threads_max > 0, "requests need a worker");
-        let mut workers = Workers { shared: Arc::default(), threads: Vec::new(), threads_max };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue { line: Line::new(threads_max), idle: 0, closed: false }),
+            queue_filled: Condvar::new(),
+            answers: Mutex::default(),
+            answered: Condvar::new(),
+        });
+        let mut workers = Workers { shared, threads: Vec::new(), threads_max };
         workers.start_thread()?;
         Ok(workers)
     }
@@ -182,20 +195,21 @@ impl Workers {
         Ok(())
     }
 
-    /// Hands requests over.
+    /// Hands requests over, and sees to it that what may go finds a worker.
     pub fn submit(&mut self, requests: impl Iterator<Item = Request>) {
         let mut queue = self.shared.queue();
-        queue.requests.extend(requests);
-        let (waiting, idle) = (queue.requests.len(), queue.idle);
+        requests.for_each(|request| queue.line.push(request.index, request));
+        let (ready, idle) = (queue.line.ready(), queue.idle);
         drop(queue);
-        for _ in 0..waiting.min(idle) {
+        for _ in 0..ready.min(idle) {
             self.shared.queue_filled.notify_one();
         }
-        let wanted = waiting.saturating_sub(idle).min(self.threads_max - self.threads.len());
+        let wanted = ready.saturating_sub(idle).min(self.threads_max - self.threads.len());
         for _ in 0..wanted {
             if self.start_thread().is_err() {
                 // The machine gives no more threads: those that there are do the work.
                 self.threads_max = self.threads.len();
+                self.shared.queue().line.limit(self.threads_max);
                 break;
             }
         }
