@@ -4,20 +4,19 @@ import { formatBytes } from '../cli/format.js';
 import { isRoot, programs } from '../test/support/machine.js';
 import { Workshop } from '../test/support/workshop.js';
 import { atLeast, type Case, chosen, type Goal, type Result, row, type Setting, withRates } from './case.js';
-import { AS_WHOLE_DEVICES, bareRing, kcopydCopies, smallJobs } from './contenders.js';
+import { bareRing, kcopydCopies, smallJobs } from './contenders.js';
 import { type Disk, Disks, needRoom } from './disks.js';
 import { type Contender, type Row, ratio, rounds } from './rounds.js';
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
-const DEVICE_BYTES = 64 * MIB;
+const DEVICE_BYTES = 32 * MIB;
 const PAGE_BYTES = 4 * KIB;
-/** kcopyd's own: a piece, how many of one job are under way, and how many of them a small pool holds. */
+/** kcopyd's own piece, and how many of them the pools hold. */
 const PIECE_BYTES = 512 * KIB;
-const PIECES_AT_ONCE = 16;
-const SMALL_POOL_PIECES = 2;
-/** So many requests the devices take at once. */
-const DEVICE_DEPTH = 256;
+const POOLS_PIECES = [2, 8] as const;
+/** So many requests the devices take at once; more would measure them, not us. */
+const DEVICE_DEPTH = 8;
 const ALONE_JOBS = 256;
 const PART = 0.95;
 
@@ -27,37 +26,30 @@ interface Shape {
   readonly atOnce: number;
   /** The names of what does the same with one piece at a time, and of a bare ring that has as much under way. */
   readonly alone: string;
-  readonly same?: string;
+  readonly same: string;
 }
 
-function shapes({ start, wishes }: Setting, depth: number): readonly Shape[] {
+function shapes({ start, wishes }: Setting): readonly Shape[] {
   const { client } = wishes;
-  const large = 'one piece of 512 KiB at a time';
-  const small = '4 KiB at a time';
-  const copies = (name: string, pages?: number): Contender =>
-    kcopydCopies(start, name, 'kcopyd', { client: { ...client, ...(pages && { pages }) } });
-  const load = { jobs: DEVICE_BYTES / PAGE_BYTES, depth, jobBytes: PAGE_BYTES, client };
-  const pool = (SMALL_POOL_PIECES * PIECE_BYTES) / PAGE_BYTES;
+  const load = { jobs: DEVICE_BYTES / PAGE_BYTES, depth: DEVICE_DEPTH, jobBytes: PAGE_BYTES, client };
+  const large = POOLS_PIECES.map((pieces): Shape => {
+    const pages = (pieces * PIECE_BYTES) / PAGE_BYTES;
+    const name = `a large job, pool of ${formatBytes(pieces * PIECE_BYTES)}`;
+    return {
+      contender: kcopydCopies(start, name, 'kcopyd', { client: { ...client, pages } }),
+      atOnce: pieces,
+      alone: 'one piece of 512 KiB at a time',
+      same: bareName('512 KiB', pieces),
+    };
+  });
+  const small = smallJobs(start, 'submitCopy', 'kcopyd', load);
   return [
+    ...large,
     {
-      contender: copies('a large job'),
-      atOnce: PIECES_AT_ONCE,
-      alone: large,
-      same: bareName('512 KiB', PIECES_AT_ONCE),
-    },
-    {
-      contender: copies('a large job, pool of 1 MiB', pool),
-      atOnce: SMALL_POOL_PIECES,
-      alone: large,
-    },
-    {
-      contender: {
-        ...smallJobs(start, 'submitCopy', 'kcopyd', load),
-        name: `4 KiB jobs, ${depth} at once`,
-      },
-      atOnce: depth,
-      alone: small,
-      same: bareName('4 KiB', depth),
+      contender: { ...small, name: `4 KiB jobs, ${DEVICE_DEPTH} at once` },
+      atOnce: DEVICE_DEPTH,
+      alone: '4 KiB at a time',
+      same: bareName('4 KiB', DEVICE_DEPTH),
     },
   ];
 }
@@ -66,16 +58,17 @@ function bareName(piece: string, depth: number): string {
   return `a bare ring, ${piece}, ${depth} at once`;
 }
 
-async function latency(setting: Setting, delayMs: number, depth: number): Promise<Result> {
+async function latency(setting: Setting, delayMs: number): Promise<Result> {
   const { wishes, say, example } = setting;
   const ring = await example('bare_ring');
-  const all = shapes(setting, depth);
+  const all = shapes(setting);
+  const large = { pieceBytes: PIECE_BYTES, order: 'ascending' } as const;
   const small = { pieceBytes: PAGE_BYTES, order: 'scattered' } as const;
   const ceilings = [
-    bareRing(ring, { pieceBytes: PIECE_BYTES, depth: 1, order: 'ascending' }, 'one piece of 512 KiB at a time'),
+    bareRing(ring, { ...large, depth: 1 }, 'one piece of 512 KiB at a time'),
     bareRing(ring, { ...small, depth: 1, pieces: ALONE_JOBS, isPart: true }, '4 KiB at a time'),
-    bareRing(ring, AS_WHOLE_DEVICES, bareName('512 KiB', PIECES_AT_ONCE)),
-    bareRing(ring, { ...small, depth }, bareName('4 KiB', depth)),
+    ...POOLS_PIECES.map((depth) => bareRing(ring, { ...large, depth }, bareName('512 KiB', depth))),
+    bareRing(ring, { ...small, depth: DEVICE_DEPTH }, bareName('4 KiB', DEVICE_DEPTH)),
   ];
   const contenders = chosen([...all.map(({ contender }) => contender), ...ceilings], wishes.only);
   const rows = withRates(await withDelays(delayMs, (disks) => rounds(contenders, disks, { ...wishes, say })));
@@ -92,7 +85,7 @@ async function latency(setting: Setting, delayMs: number, depth: number): Promis
 
 function latencyGoals(rows: readonly Row[], { contender, atOnce, alone, same: bare }: Shape): Goal[] {
   const [ours, base] = [row(rows, contender.name), row(rows, alone)];
-  const same = bare === undefined ? undefined : row(rows, bare);
+  const same = row(rows, bare);
   if (!ours || !base) return [];
   const part = ratio(ours, [base], 'bytesPerSecond', 'largest') / atOnce;
   const goals = [atLeast(`${ours.name}: in parts of ${atOnce} × ${alone}`, part, PART)];
@@ -143,11 +136,11 @@ export const LATENCY: readonly Case[] = [
   {
     name: 'latency-1ms',
     about: 'devices that take 1 ms for every request',
-    run: (setting) => latency(setting, 1, 16),
+    run: (setting) => latency(setting, 1),
   },
   {
     name: 'latency-10ms',
     about: 'devices that take 10 ms for every request',
-    run: (setting) => latency(setting, 10, 64),
+    run: (setting) => latency(setting, 10),
   },
 ];

@@ -11,7 +11,7 @@ import { disturbed } from './rounds.js';
 
 /** How each figure is called and written. */
 const FIGURES: Readonly<Record<string, readonly [title: string, text: (value: number) => string]>> = {
-  bytesPerSecond: ['MB/s', (value) => (value / 1e6).toFixed(0)],
+  bytesPerSecond: ['MB/s', (value) => (value / 1e6).toFixed(value < 100e6 ? 1 : 0)],
   cpuSecondsPerGib: ['CPU s/GiB', (value) => value.toFixed(3)],
   machineCpuSecondsPerGib: ['machine CPU s/GiB', (value) => value.toFixed(2)],
   residentBytes: ['resident', formatBytes],

@@ -29,7 +29,7 @@ export type Fault =
   | { readonly kind: 'flush-errors'; readonly file: string }
   /** Every write is ENOSPC; reads give zeros. */
   | { readonly kind: 'full'; readonly bytes: number }
-  /** Each request takes so long; so many at once, 16 unless said otherwise. */
+  /** Each request takes so long; so many at once, no more than ten, four unless said otherwise. */
   | {
       readonly kind: 'slow';
       readonly file: string;
@@ -70,11 +70,8 @@ export class FaultyFile {
     writeFileSync(join(directory, 'trigger'), '');
     if (fault.kind === 'bad-reads') writeFileSync(join(directory, 'map'), rescueMap(fault.bytes, fault.bad));
     const pidFile = join(directory, 'pid');
-    // Requests of the file must not be cut below what a sub-job asks for, nor merged by the page cache's read-ahead.
-    const command = ['--pidfile', pidFile, join(directory, 'mount', 'device'), '[', 'nbdkit', '--exit-with-parent'];
-    const server = spawn('nbdfuse', [...fuseArguments(fault), ...command, ...nbdkitArguments(directory, fault), ']'], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    const [program, ...args] = command(directory, pidFile, fault);
+    const server = spawn(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     server.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said += text;
@@ -180,10 +177,19 @@ async function appears(directory: string, file: string, program: ChildProcess): 
   });
 }
 
-/** The slow file takes as many requests at once as it is asked to; FUSE alone would have ten. */
-function fuseArguments(fault: Fault): string[] {
-  if (fault.kind !== 'slow' || fault.atOnce === undefined) return [];
-  return ['-o', `max_threads=${fault.atOnce},max_idle_threads=${fault.atOnce}`];
+/**
+ * nbdfuse in front of nbdkit. What nbdfuse starts itself has one connection, which takes about four requests at once; to a
+ * server that is there before, it has as many as it is told to, for FUSE's ten threads.
+ */
+function command(directory: string, pidFile: string, fault: Fault): string[] {
+  const options = ['--pidfile', pidFile];
+  const file = join(directory, 'mount', 'device');
+  const server = nbdkitArguments(directory, fault);
+  if (fault.kind !== 'slow' || fault.atOnce === undefined) {
+    return ['nbdfuse', ...options, file, '[', 'nbdkit', '--exit-with-parent', ...server, ']'];
+  }
+  const fuse = ['exec', 'nbdfuse', '--connections', String(fault.atOnce), ...options, file].join(' ');
+  return ['nbdkit', '--unix', '-', ...server, '--run', `${fuse} "$uri"`];
 }
 
 function nbdkitArguments(directory: string, fault: Fault): string[] {
@@ -212,16 +218,8 @@ function nbdkitArguments(directory: string, fault: Fault): string[] {
     case 'full':
       return ['full', String(fault.bytes)];
     case 'slow': {
-      const { readMs = 0, writeMs = 0, atOnce = 16 } = fault;
-      return [
-        '--threads',
-        String(atOnce),
-        '--filter=delay',
-        'file',
-        fault.file,
-        `delay-read=${readMs}ms`,
-        `delay-write=${writeMs}ms`,
-      ];
+      const { readMs = 0, writeMs = 0 } = fault;
+      return ['--filter=delay', 'file', fault.file, `delay-read=${readMs}ms`, `delay-write=${writeMs}ms`];
     }
     case 'logged': {
       const options = [`delay-write=${fault.writeMs}ms`, `logfile=${join(directory, 'log')}`];

@@ -59,11 +59,15 @@ pub const PAGES_DEFAULT: u32 = 4096;
 pub const PAGES_MAX: u32 = 1 << 20;
 
 /// Steps that an engine keeps staged or in flight at most.
-pub const ENGINE_STEPS_MAX: u32 = 256;
+pub const ENGINE_STEPS_MAX: u32 = 511;
 
-/// Threads of one threads engine at most: as many requests as it has with the devices at once, half of them with one device.
-/// They wait for devices, not for processors, so the number does not follow the machine's cores.
-pub const WORKER_THREADS_MAX: usize = 64;
+/// Threads of one threads engine at most: as many requests as it has with the devices at once. They are started when there is
+/// work for them, and wait for devices, not for processors, so the number does not follow the machine's cores.
+pub const WORKER_THREADS_MAX: usize = 128;
+
+/// So many of them one device has at most: a stuck one does not hold those of the others (P4). More would be slower with devices
+/// that answer faster than processors can ask (docs/BENCHMARKS.md).
+pub const WORKER_THREADS_PER_DEVICE_MAX: usize = 16;
 
 /// How often in a row a transfer may come home without having moved a byte (EINTR, EAGAIN, a zero-length result) before
 /// that is a failure.
@@ -96,7 +100,8 @@ const _: () = assert!(SUB_JOB_SECTORS_MAX <= PAGE_SECTORS * ARENA_CHUNK_PAGES as
 const _: () = assert!(SUB_JOBS_PER_JOB <= SHORT_SUB_JOBS_PER_JOB && SHORT_SUB_JOBS_PER_JOB <= ENGINE_STEPS_MAX);
 const _: () = assert!(CHAIN_STEPS_MAX <= ENGINE_STEPS_MAX as usize, "a whole chain fits into an idle engine");
 const _: () =
-    assert!(WORKER_THREADS_MAX >= 2 * SUB_JOBS_PER_JOB as usize, "one device may have all pieces of a job at once");
+    assert!(WORKER_THREADS_PER_DEVICE_MAX >= SUB_JOBS_PER_JOB as usize, "a device may have all pieces of a job at once");
+const _: () = assert!(WORKER_THREADS_MAX >= 4 * WORKER_THREADS_PER_DEVICE_MAX, "stuck devices leave workers to others (P4)");
 const _: () = assert!(DESTINATIONS_MAX <= u32::BITS as usize, "one bit of writeErr per destination");
 const _: () = assert!(ZERO_PIECE_BYTES <= u32::MAX as u64 && ZERO_PIECE_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(SECTOR_NUMBER_MAX.checked_mul(2).is_some());

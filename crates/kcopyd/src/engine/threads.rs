@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::copy::chain::{Chain, Completion, DeviceIndex, Operation, StepResult};
-use crate::copy::limits::{ENGINE_STEPS_MAX, WORKER_THREADS_MAX};
+use crate::copy::limits::{ENGINE_STEPS_MAX, WORKER_THREADS_MAX, WORKER_THREADS_PER_DEVICE_MAX};
 use crate::engine::arena::Arena;
 use crate::engine::attached::Attached;
 use crate::engine::device::Device;
@@ -38,7 +38,7 @@ impl Threads {
     /// # Errors
     /// `EngineUnavailable` if the machine gives not a single thread.
     pub fn new(arena: Arc<Arena>, reason: impl Into<Arc<str>>) -> Result<Self, Error> {
-        let workers = Workers::start(WORKER_THREADS_MAX).map_err(|error| {
+        let workers = Workers::start(WORKER_THREADS_MAX, WORKER_THREADS_PER_DEVICE_MAX).map_err(|error| {
             let refused = Error::new(ErrorKind::EngineUnavailable, format!("no worker thread can be started: {error}"));
             Error { errno: error.raw_os_error(), ..refused }
         })?;
@@ -88,9 +88,6 @@ impl Threads {
     /// Books the answers, and starts what waited for a read among them.
     fn book_answers(&mut self, completions: &mut Vec<Completion>) {
         let mut requests = Vec::new();
-        if self.answers.is_empty() {
-            return;
-        }
         let mut answers = mem::take(&mut self.answers);
         for (key, result) in answers.drain(..) {
             match self.book.finish(key, result, completions) {
@@ -100,8 +97,9 @@ impl Threads {
             }
         }
         self.answers = answers;
-        // Also without any: a worker that was given back may have made others ready.
-        self.workers.submit(requests.into_iter());
+        if !requests.is_empty() {
+            self.workers.submit(requests.into_iter());
+        }
     }
 }
 

@@ -180,7 +180,7 @@ pub fn rule_5_short_writes_are_private<F: Fixture>() {
 
 /// A thousand chains of all kinds: the laboratory counts each step once, and knows each.
 pub fn rule_6_one_completion_per_step<F: Fixture>() {
-    const TOGETHER: u64 = 100;
+    const TOGETHER: u64 = 200;
     let mut laboratory = Laboratory::<F>::new(TOGETHER as u32);
     let mut random = Random::new(6);
     let (_, good) = laboratory.device(&pattern(1, 64 * PAGE as usize));

@@ -1,30 +1,30 @@
-//! The line of requests that wait for a worker, and who goes next. A device never holds more workers than are left to the
-//! others: one that is stuck holds half of them at most, a second one half of the rest. It refuses to know threads and locks.
+//! The line of requests that wait for a worker, and who goes next. A device has only so many workers at once, so that one that
+//! is stuck does not hold them all. It refuses to know threads and locks.
 
 use std::collections::VecDeque;
 
 use crate::copy::chain::DeviceIndex;
 
-/// What waits for a worker. Its order is that of arrival, but for devices that hold their share.
+/// What waits for a worker. Its order is that of arrival, but for devices that have all the workers that they may have.
 pub struct Line<T> {
     waiting: VecDeque<(DeviceIndex, T)>,
     share: Share,
 }
 
-/// How many workers each device holds.
+/// How many workers each device has.
 #[derive(Clone)]
 struct Share {
     held_by: Vec<usize>,
     held: usize,
     workers_max: usize,
+    per_device_max: usize,
 }
 
 impl Share {
-    /// A device that holds none always may have one, so that a single worker, too, serves everybody.
+    /// If there are few workers, a device has half of them at most; but a single one serves everybody.
     fn may_have_more(&self, device: DeviceIndex) -> bool {
-        let left = self.workers_max.saturating_sub(self.held);
-        let mine = self.held_by.get(device.0 as usize).copied().unwrap_or(0);
-        left > 0 && (mine == 0 || mine < left)
+        let most = self.per_device_max.min(self.workers_max / 2).max(1);
+        self.held < self.workers_max && self.held_by.get(device.0 as usize).is_none_or(|&mine| mine < most)
     }
 
     fn take(&mut self, device: DeviceIndex) {
@@ -43,10 +43,11 @@ impl Share {
 }
 
 impl<T> Line<T> {
-    /// An empty line before so many workers.
-    pub fn new(workers_max: usize) -> Line<T> {
-        assert!(workers_max > 0, "requests need a worker");
-        Line { waiting: VecDeque::new(), share: Share { held_by: Vec::new(), held: 0, workers_max } }
+    /// An empty line before so many workers, of which one device may have so many.
+    pub fn new(workers_max: usize, per_device_max: usize) -> Line<T> {
+        assert!(workers_max > 0 && per_device_max > 0, "requests need a worker");
+        let share = Share { held_by: Vec::new(), held: 0, workers_max, per_device_max };
+        Line { waiting: VecDeque::new(), share }
     }
 
     /// At the end of the line.
@@ -101,30 +102,32 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_device_leaves_as_many_workers_as_it_holds_and_so_does_the_next() {
-        let mut line = Line::new(64);
-        let held: Vec<usize> = (0..7).map(|device| taken(&mut line, DeviceIndex(device), 100)).collect();
-        assert_eq!(held, [32, 16, 8, 4, 2, 1, 1]);
+    fn a_stuck_device_has_its_workers_and_no_more_and_so_have_the_next() {
+        let mut line = Line::new(10, 4);
+        let held: Vec<usize> = (0..4).map(|device| taken(&mut line, DeviceIndex(device), 100)).collect();
+        assert_eq!(held, [4, 4, 2, 0]);
     }
 
     #[test]
     fn a_request_behind_a_stuck_device_overtakes_what_may_not_go_and_nothing_else() {
-        let mut line = Line::new(8);
+        let mut line = Line::new(8, 4);
         assert_eq!(taken(&mut line, STUCK, 100), 4);
         line.push(DeviceIndex(1), 7);
         line.push(DeviceIndex(1), 8);
         assert_eq!(line.ready(), 2);
         assert_eq!(line.next(), Some((DeviceIndex(1), 7)));
         assert_eq!(line.next(), Some((DeviceIndex(1), 8)));
+        assert_eq!((line.ready(), line.next()), (0, None));
         line.done(STUCK);
-        assert_eq!(line.next(), None, "it holds three, and three are left");
-        line.done(DeviceIndex(1));
-        assert_eq!(line.next(), Some((STUCK, 4)));
+        assert_eq!((line.ready(), line.next()), (1, Some((STUCK, 4))));
     }
 
     #[test]
-    fn one_worker_serves_everybody_in_turn() {
-        let mut line = Line::new(1);
+    fn where_threads_are_few_a_device_has_half_of_them_and_a_single_one_serves_everybody_in_turn() {
+        let mut few = Line::new(8, 4);
+        few.limit(3);
+        assert_eq!((taken(&mut few, STUCK, 2), taken(&mut few, DeviceIndex(1), 2)), (1, 1));
+        let mut line = Line::new(1, 4);
         assert_eq!(taken(&mut line, STUCK, 2), 1);
         line.push(DeviceIndex(9), 9);
         assert_eq!((line.ready(), line.next()), (0, None));

@@ -129,16 +129,18 @@ impl Shared {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next request; none once the queue is closed and empty.
-    fn next(&self) -> Option<(DeviceIndex, Request)> {
+    /// Waits for the next request; none once the queue is closed and empty. The device of the one before gives its worker back: so
+    /// whatever becomes ready by that finds this one.
+    fn next(&self, before: Option<DeviceIndex>) -> Option<(DeviceIndex, Request)> {
         let mut queue = self.queue();
+        if let Some(device) = before {
+            queue.line.done(device);
+        }
         loop {
             if let Some(next) = queue.line.next() {
-                // One worker that was given back may have made two requests ready: its device's next, and another's.
                 if queue.closed {
+                    // The others look whether this was the last.
                     self.queue_filled.notify_all();
-                } else if queue.idle > 0 && queue.line.ready() > 0 {
-                    self.queue_filled.notify_one();
                 }
                 return Some(next);
             }
@@ -152,11 +154,11 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some((device, request)) = self.next() {
+        let mut before = None;
+        while let Some((device, request)) = self.next(before) {
+            before = Some(device);
             let key = request.key;
             let result = catch_unwind(AssertUnwindSafe(|| request.execute()));
-            // Before the answer is heard, so that whoever hears it sees what has become ready.
-            self.queue().line.done(device);
             let mut answers = self.answers();
             answers.panicked |= result.is_err();
             answers.results.push((key, result.unwrap_or(StepResult::Failed(libc::EIO))));
@@ -174,11 +176,12 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the first thread, to know that threads can be had; the others are started when there is work for them.
-    pub fn start(threads_max: usize) -> io::Result<Workers> {
+    /// Starts the first thread, to know that threads can be had; the others are started when there is work for them. One device
+    /// has so many of them at once.
+    pub fn start(threads_max: usize, per_device_max: usize) -> io::Result<Workers> {
         assert!(threads_max > 0, "requests need a worker");
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue { line: Line::new(threads_max), idle: 0, closed: false }),
+            queue: Mutex::new(Queue { line: Line::new(threads_max, per_device_max), idle: 0, closed: false }),
             queue_filled: Condvar::new(),
             answers: Mutex::default(),
             answered: Condvar::new(),
@@ -195,7 +198,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Hands requests over, and sees to it that what may go finds a worker.
+    /// Hands requests over, and sees to it that those which may go find a worker.
     pub fn submit(&mut self, requests: impl Iterator<Item = Request>) {
         let mut queue = self.shared.queue();
         requests.for_each(|request| queue.line.push(request.index, request));
