@@ -135,7 +135,7 @@ impl Client {
     /// one `Finished` with the request's token will be there to take (P1).
     pub fn submit(&self, request: JobRequest) -> Result<Accepted, Error> {
         self.post.refuse_if_closed()?;
-        let plan = Plan { piece_bytes_max: request_bytes_max(&request), ..current_plan(&request)? };
+        let plan = within_queues(current_plan(&request)?, &request);
         let accepted = Accepted { sectors: plan.sectors, bytes: plan.length_bytes };
         let source = request.source.map(|source| source.device);
         let destinations: SmallVec<[_; 1]> = request.destinations.into_iter().map(|to| to.device).collect();
@@ -225,11 +225,16 @@ impl Drop for Client {
     }
 }
 
-/// The longest request that no device of a job splits. A request that is split cannot be submitted without blocking, and so
-/// the kernel would hand each one to a worker of its own; measured elsewhere at up to half the throughput.
-fn request_bytes_max(request: &JobRequest) -> u64 {
+/// Pieces as the queues of a job's devices want them. A request that is split, and one for which a queue has no room, cannot be
+/// submitted without blocking, and so the kernel would hand each one to a worker of its own; measured elsewhere at up to half the
+/// throughput. Twice as many pieces as requests, because a piece is being read or being written.
+fn within_queues(mut plan: Plan, request: &JobRequest) -> Plan {
     let devices = request.source.iter().chain(&request.destinations).map(|region| &region.device);
-    devices.filter_map(|device| device.queue()).map(|queue| queue.request_bytes_max).min().unwrap_or(u64::MAX)
+    for queue in devices.filter_map(|device| device.queue()) {
+        plan.piece_bytes_max = plan.piece_bytes_max.min(queue.request_bytes_max);
+        plan.pieces_max = queue.requests_max.map_or(plan.pieces_max, |most| plan.pieces_max.min(most.saturating_mul(2)));
+    }
+    plan
 }
 
 /// A block device has another size than when it was opened after it was extended, which is rare: asking it costs a job of

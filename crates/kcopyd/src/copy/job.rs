@@ -89,6 +89,7 @@ pub struct Job {
     length_bytes: u64,
     cut: Cut,
     piece_bytes_max: u64,
+    pieces_max: u32,
     cursor_bytes: u64,
     /// With `WriteOrder::Sequential`: where the piece begins whose writes are next.
     write_turn_bytes: u64,
@@ -132,6 +133,7 @@ impl Job {
             length_bytes: plan.length_bytes,
             cut: plan.cut,
             piece_bytes_max: (plan.piece_bytes_max / PAGE_BYTES * PAGE_BYTES).max(PAGE_BYTES),
+            pieces_max: plan.pieces_max.max(1),
             cursor_bytes: 0,
             write_turn_bytes: 0,
             sub_jobs: 0,
@@ -148,18 +150,18 @@ impl Job {
     }
 
     /// As many bytes may be under way as sixteen pieces of the client's size hold, also where a device's queue makes pieces
-    /// shorter.
+    /// shorter; but no more pieces than the queues hold.
     ///
     /// Sub-jobs of 512 KiB: with a queue that takes 1280 KiB sixteen at once, with one that takes 127 KiB, so 124 in whole pages,
     /// 4 × 16 = 64.
     pub fn take_sub_job_size(&mut self, sub_job_bytes: u64) {
-        if self.is_zeroing() {
-            self.sub_jobs_max = ZERO_PIECES_PER_JOB;
-            return;
-        }
-        let shorter = (sub_job_bytes / self.piece_bytes_max).max(1);
-        let most = u64::from(SUB_JOBS_PER_JOB).saturating_mul(shorter).min(u64::from(SHORT_SUB_JOBS_PER_JOB));
-        self.sub_jobs_max = most as u32;
+        let most = if self.is_zeroing() {
+            ZERO_PIECES_PER_JOB
+        } else {
+            let shorter = (sub_job_bytes / self.piece_bytes_max).max(1);
+            u64::from(SUB_JOBS_PER_JOB).saturating_mul(shorter).min(u64::from(SHORT_SUB_JOBS_PER_JOB)) as u32
+        };
+        self.sub_jobs_max = most.min(self.pieces_max);
     }
 
     /// What is copied, in bytes.

@@ -31,6 +31,8 @@ pub struct Plan {
     pub cut: Cut,
     /// No piece of a copy is to be longer, because a device's queue would split its requests; whoever knows the queues sets it.
     pub piece_bytes_max: u64,
+    /// No more pieces are to be under way, because the devices' queues hold no more requests; likewise.
+    pub pieces_max: u32,
     /// Each destination's part.
     pub destinations: SmallVec<[DestinationPlan; 1]>,
 }
@@ -94,7 +96,15 @@ pub fn plan(source: Option<&Endpoint>, destinations: &[Endpoint]) -> Result<Plan
     let source_offset_bytes = source.map_or(0, |source| source.sector * SECTOR_BYTES);
     let ends = source.map(|source| (source.geometry, source_offset_bytes)).into_iter();
     let ends = ends.chain(destinations.iter().map(|end| end.geometry).zip(planned.iter().map(|end| end.offset_bytes)));
-    Ok(Plan { length_bytes, sectors, source_offset_bytes, cut: cut(ends), piece_bytes_max: u64::MAX, destinations: planned })
+    Ok(Plan {
+        length_bytes,
+        sectors,
+        source_offset_bytes,
+        cut: cut(ends),
+        piece_bytes_max: u64::MAX,
+        pieces_max: u32::MAX,
+        destinations: planned,
+    })
 }
 
 type Refusal = (ErrorKind, String);

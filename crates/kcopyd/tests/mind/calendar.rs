@@ -44,6 +44,8 @@ pub struct Calendar {
     pub least_free_pages: u32,
     /// The longest piece of the jobs that are submitted from now on.
     pub piece_bytes_max: u64,
+    /// How many of them may be under way.
+    pub pieces_max: u32,
 }
 
 impl Calendar {
@@ -61,6 +63,7 @@ impl Calendar {
             outcomes: Vec::new(),
             least_free_pages: pages,
             piece_bytes_max: u64::MAX,
+            pieces_max: u32::MAX,
         }
     }
 
@@ -74,7 +77,7 @@ impl Calendar {
         let endpoint = |at: &At| Endpoint { geometry: at.disk.geometry(), sector: at.sector, count: at.count };
         let destinations: Vec<Endpoint> = to.iter().map(endpoint).collect();
         let plan = plan(from.map(endpoint).as_ref(), &destinations).expect("the test's request is right");
-        let plan = Plan { piece_bytes_max: self.piece_bytes_max, ..plan };
+        let plan = Plan { piece_bytes_max: self.piece_bytes_max, pieces_max: self.pieces_max, ..plan };
         let alignment = |at: &At| at.disk.geometry().direct_alignment_bytes;
         let source = from.map(|from| (self.attach(&from.disk), alignment(from)));
         let destinations = to.iter().map(|to| (self.attach(&to.disk), alignment(to))).collect();

@@ -516,6 +516,19 @@ fn a_job_has_as_much_under_way_where_a_queue_makes_its_pieces_short() {
 }
 
 #[test]
+fn a_job_has_no_more_pieces_under_way_than_its_devices_queues_hold() {
+    // Pieces of 32 KiB, eight pages each; none would never end.
+    for (pieces_max, pages) in [(u32::MAX, 128), (20, 128), (8, 64), (2, 16), (1, 8), (0, 8)] {
+        let (source, to) = (block(1, 8192), block(2, 8192));
+        let mut calendar = Calendar::new(200, PIECE, SimulatedOptions::default());
+        calendar.pieces_max = pieces_max;
+        calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
+        calendar.run();
+        assert_eq!(200 - calendar.least_free_pages, pages, "with {pieces_max} pieces at most");
+    }
+}
+
+#[test]
 fn p21_a_job_of_a_pebibyte_is_one_queue_entry() {
     let (source, to) = (block(1, 1 << 41), block(2, 1 << 41));
     let mut calendar = Calendar::new(64, PIECE, SimulatedOptions::default());

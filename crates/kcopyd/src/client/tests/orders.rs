@@ -52,7 +52,8 @@ fn finished(token: u64) -> Finished {
 fn submission(token: u64) -> Command {
     let cut = Cut { alignment_bytes: 1, phase_bytes: 0 };
     let (destinations, source_offset_bytes) = (SmallVec::new(), 0);
-    let plan = Plan { length_bytes: 512, sectors: 1, source_offset_bytes, cut, piece_bytes_max: 512, destinations };
+    let plan =
+        Plan { length_bytes: 512, sectors: 1, source_offset_bytes, cut, piece_bytes_max: 512, pieces_max: 16, destinations };
     let flags = JobFlags { on_error: OnError::Stop, order: WriteOrder::Any, flush: Flush::No };
     let destinations = SmallVec::new();
     Command::Submit(Box::new(Submission { token, plan, source: None, destinations, flags, progress: None }))

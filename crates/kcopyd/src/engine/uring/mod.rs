@@ -2,6 +2,7 @@
 //! keep the contract of [`Engine`], and `steps.rs` says which is used when. This file refuses to know entries and answers:
 //! it is the contract's face, and the order in which an engine is made and given up.
 
+mod batching;
 mod buffers;
 mod files;
 mod flow;

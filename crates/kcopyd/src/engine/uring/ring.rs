@@ -14,6 +14,7 @@ use io_uring::{EnterFlags, IoUring, Parameters};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
+use super::batching::{self, Batching};
 use super::setup::errno_of;
 use crate::error::Error;
 
@@ -44,6 +45,7 @@ pub struct Ring {
     /// The user data of the entries that the kernel has not taken yet, oldest first.
     queued: VecDeque<u64>,
     in_kernel: u32,
+    batching: Batching,
     submissions: u64,
     #[cfg(test)]
     pub faults: Faults,
@@ -81,6 +83,7 @@ impl Ring {
             tail,
             queued: VecDeque::new(),
             in_kernel: 0,
+            batching: Batching::default(),
             submissions: 0,
             #[cfg(test)]
             faults: Faults::default(),
@@ -129,7 +132,10 @@ impl Ring {
         }
         let answer = match patience {
             Patience::None => self.call(0, EnterFlags::empty(), None),
-            Patience::Forever => self.call(1, self.idle_flag(waiting), None),
+            Patience::Forever => self.wait_for_several().and_then(|is_over| match is_over {
+                true => Ok(()),
+                false => self.call(1, self.idle_flag(waiting), None),
+            }),
             Patience::Until(deadline) if self.enter_knows_timeouts() => {
                 self.call(1, self.idle_flag(waiting), Some(remaining(deadline)))
             }
@@ -138,6 +144,22 @@ impl Ring {
         match answer {
             Err(libc::EINTR | libc::ETIME) => Ok(()),
             other => other,
+        }
+    }
+
+    /// Waits for as many answers as are worth a wait, but not for long; whether any came.
+    fn wait_for_several(&mut self) -> Result<bool, i32> {
+        let waker = 1;
+        let wanted = self.batching.wanted((self.in_kernel + self.queued.len() as u32).saturating_sub(waker));
+        if wanted < 2 || !self.enter_knows_timeouts() {
+            return Ok(false);
+        }
+        let answer = self.call(wanted, EnterFlags::empty(), Some(batching::PATIENCE));
+        let came = self.io.completion().len() as u32;
+        self.batching.ended(came >= wanted);
+        match answer {
+            Err(libc::ETIME) => Ok(came > 0),
+            answer => answer.map(|()| true),
         }
     }
 
