@@ -1,6 +1,6 @@
 // The devices that are copied from and to: loop devices over files in memory, made here and cleared away here. It refuses
 // every other device, and to take the memory that the machine needs itself.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { formatBytes } from '../cli/format.js';
@@ -17,6 +17,8 @@ const LONG_MS = 600_000;
 /** Where /sys/block/NAME/stat has the number of sectors read, from 0. */
 const SECTORS_READ = 2;
 const SECTOR_BYTES = 512;
+/** How many requests a loop device takes at once unless somebody changes that. */
+const REQUESTS_AT_ONCE = '128';
 
 /** Throws, with what to do about it, unless so many bytes of devices can be had here. */
 export async function needRoom(bytes: number): Promise<void> {
@@ -36,6 +38,12 @@ export async function needRoom(bytes: number): Promise<void> {
 export interface Disk extends LoopDevice {
   /** What the loop device is on, where that is not the file itself but something that brings the bytes there. */
   readonly by?: string;
+}
+
+/** What somebody has set on a loop device stays with its number, and would be measured in our place. */
+function restoreQueue({ path }: Disk): void {
+  const requests = `/sys/block/${basename(path)}/queue/nr_requests`;
+  if (readFileSync(requests, 'utf8').trim() !== REQUESTS_AT_ONCE) writeFileSync(requests, REQUESTS_AT_ONCE);
 }
 
 /** A source of random bytes and the destinations of its copies. */
@@ -61,6 +69,7 @@ export class Disks implements Ground {
     const made: LoopDevice[] = [];
     while (made.length < destinations) made.push(await workshop.loop({ bytes }));
     const disks = new Disks(source, made, bytes);
+    [source, ...made].forEach(restoreQueue);
     // Filled before the first run, so that no run pays for the memory of the files.
     await disks.spoil();
     return disks;

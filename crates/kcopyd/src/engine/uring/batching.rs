@@ -6,8 +6,10 @@ use std::time::Duration;
 /// The most answers that are waited for at once.
 const ANSWERS_MAX: u32 = 8;
 
-/// So many are in flight for each that is waited for: two thirds keep the devices busy meanwhile.
-const IN_FLIGHT_FOR_EACH: u32 = 3;
+/// For each that is waited for, so many requests are in flight, and so many bytes are moved. Large requests keep a device busy
+/// while their answers wait for each other; for small ones to devices that take their time, waiting would be all that it is.
+const REQUESTS_FOR_EACH: u32 = 3;
+const BYTES_FOR_EACH: u64 = 3 << 20;
 
 /// How long several are waited for before one is enough.
 pub const PATIENCE: Duration = Duration::from_millis(1);
@@ -24,9 +26,10 @@ pub struct Batching {
 }
 
 impl Batching {
-    /// How many answers to wait for while so many are in flight.
-    pub fn wanted(&mut self, in_flight: u32) -> u32 {
-        let wanted = ANSWERS_MAX.min(in_flight / IN_FLIGHT_FOR_EACH);
+    /// How many answers to wait for while so many requests are in flight, and so many bytes are moved or will be.
+    pub fn wanted(&mut self, requests: u32, moving_bytes: u64) -> u32 {
+        let by_bytes = u32::try_from(moving_bytes / BYTES_FOR_EACH).unwrap_or(u32::MAX);
+        let wanted = ANSWERS_MAX.min(requests / REQUESTS_FOR_EACH).min(by_bytes);
         if wanted < 2 {
             return 1;
         }
@@ -49,9 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_third_of_what_is_in_flight_is_waited_for_and_never_none() {
-        let wanted: Vec<u32> = [0, 1, 5, 6, 16, 24, 500].map(|in_flight| Batching::default().wanted(in_flight)).into();
-        assert_eq!(wanted, [1, 1, 1, 2, 5, 8, 8]);
+    fn large_requests_are_waited_for_together_if_there_are_enough_of_them() {
+        let wanted = |requests, kib: u64| Batching::default().wanted(requests, kib << 10);
+        assert_eq!([0, 5, 6, 16, 24, 500].map(|requests| wanted(requests, 1 << 20)), [1, 1, 2, 5, 8, 8]);
+        assert_eq!([0, 512, 6 << 10, 12 << 10, 1 << 40].map(|kib| wanted(64, kib)), [1, 1, 2, 4, 8]);
     }
 
     #[test]
@@ -59,13 +63,13 @@ mod tests {
         let mut batching = Batching::default();
         let mut singles = Vec::new();
         for _ in 0..9 {
-            singles.push((0..).take_while(|_| batching.wanted(24) == 1).count());
+            singles.push((0..).take_while(|_| batching.wanted(24, u64::MAX) == 1).count());
             batching.ended(false);
         }
         assert_eq!(singles, [0, 16, 32, 64, 128, 256, 512, 1024, 1024]);
-        (0..1024).for_each(|_| assert_eq!(batching.wanted(24), 1));
-        assert_eq!(batching.wanted(24), 8);
+        (0..1024).for_each(|_| assert_eq!(batching.wanted(24, u64::MAX), 1));
+        assert_eq!(batching.wanted(24, u64::MAX), 8);
         batching.ended(true);
-        assert_eq!(batching.wanted(24), 8);
+        assert_eq!(batching.wanted(24, u64::MAX), 8);
     }
 }

@@ -137,7 +137,8 @@ impl Uring {
 
     /// Enters the kernel, and deals with what it refuses.
     pub(super) fn enter(&mut self, patience: Patience, completions: &mut Vec<Completion>) {
-        let waiting = if self.book.steps() == 0 { Waiting::Idle } else { Waiting::ForDevices };
+        let for_devices = Waiting::ForDevices { moving_bytes: self.book.moving_bytes() };
+        let waiting = if self.book.steps() == 0 { Waiting::Idle } else { for_devices };
         let entered = self.ring.enter(patience, waiting);
         self.take_back();
         match entered {
@@ -160,7 +161,7 @@ impl Uring {
             std::thread::sleep(STALL);
         } else {
             // If this is refused too, the next regular entry meets the same refusal and counts it.
-            let _ = self.ring.enter(Patience::Until(Instant::now() + STALL), Waiting::ForDevices);
+            let _ = self.ring.enter(Patience::Until(Instant::now() + STALL), Waiting::ForDevices { moving_bytes: 0 });
         }
     }
 

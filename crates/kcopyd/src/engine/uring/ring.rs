@@ -32,8 +32,8 @@ pub enum Patience {
 /// Whether a wait is for a device or only for the waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// Some request to a device is out.
-    ForDevices,
+    /// Some request to a device is out; these move so many bytes, or will.
+    ForDevices { moving_bytes: u64 },
     /// Nothing is: the time is not to be booked as waiting for I/O.
     Idle,
 }
@@ -132,7 +132,7 @@ impl Ring {
         }
         let answer = match patience {
             Patience::None => self.call(0, EnterFlags::empty(), None),
-            Patience::Forever => self.wait_for_several().and_then(|is_over| match is_over {
+            Patience::Forever => self.wait_for_several(waiting).and_then(|is_over| match is_over {
                 true => Ok(()),
                 false => self.call(1, self.idle_flag(waiting), None),
             }),
@@ -148,9 +148,11 @@ impl Ring {
     }
 
     /// Waits for as many answers as are worth a wait, but not for long; whether any came.
-    fn wait_for_several(&mut self) -> Result<bool, i32> {
+    fn wait_for_several(&mut self, waiting: Waiting) -> Result<bool, i32> {
+        let Waiting::ForDevices { moving_bytes } = waiting else { return Ok(false) };
         let waker = 1;
-        let wanted = self.batching.wanted((self.in_kernel + self.queued.len() as u32).saturating_sub(waker));
+        let requests = (self.in_kernel + self.queued.len() as u32).saturating_sub(waker);
+        let wanted = self.batching.wanted(requests, moving_bytes);
         if wanted < 2 || !self.enter_knows_timeouts() {
             return Ok(false);
         }
