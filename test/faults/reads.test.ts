@@ -57,8 +57,11 @@ eachSetting('P8 two places of the source are bad, errors ignored', { from: badPl
 eachSetting('P8 two places of the source are bad, and the job stops', { from: badPlaces }, async (trial) => {
   const { outcome } = await copy(trial);
   expect(outcome).toMatchObject({ readErr: 5, writeErr: 0, sectors: 192 });
-  // Whether the second place was under way already when the first one was known depends on the moment.
-  expect(outcome.failures[0]).toEqual(failure(FROM_SECTOR + 192, PIECE));
+  // Which of the two is known first depends on the moment, if both were under way; the job stops there, and does not look again
+  // whether the other one is bad.
+  const known = [failure(FROM_SECTOR + 192, PIECE), failure(FROM_SECTOR + 640, PIECE)];
+  expect(outcome.failures.length).toBeGreaterThan(0);
+  for (const one of outcome.failures) expect(known).toContainEqual(one);
   await expectTruth(outcome, trial.to);
 });
 
