@@ -59,7 +59,7 @@ pub const PAGES_DEFAULT: u32 = 4096;
 pub const PAGES_MAX: u32 = 1 << 20;
 
 /// Steps that an engine keeps staged or in flight at most.
-pub const ENGINE_STEPS_MAX: u32 = 511;
+pub const ENGINE_STEPS_MAX: u32 = 256;
 
 /// Threads of one threads engine at most: as many requests as it has with the devices at once. They are started when there is
 /// work for them, and wait for devices, not for processors, so the number does not follow the machine's cores.
