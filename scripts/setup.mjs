@@ -94,6 +94,20 @@ function isMade(made, from) {
   return modified(made) > Math.max(...from.map(newest));
 }
 
+/**
+ * Everything that tests with real devices need, with what killed runs left cleared away. Returns what says, for people, which of it
+ * there was and which not.
+ */
+export async function setUpLaboratory() {
+  setUp();
+  const missing = installLaboratory();
+  // Not before the packages are there, with which TypeScript is read.
+  const { importTypeScript } = await import('./typescript.mjs');
+  const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
+  for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
+  return async () => [...(await facilities()), ...missing];
+}
+
 /** Installs what faulty devices are made with, where that needs no question; returns what is missing and why, for people. */
 export function installLaboratory() {
   const absent = Object.keys(LABORATORY).filter((program) => !onPath(program));

@@ -5,7 +5,7 @@
 //   npm run test:faults -- --kills 500 kills    only the files whose names contain a word, or any arguments of vitest's
 import { join } from 'node:path';
 import { report, run as runProgram, vitest } from './running.mjs';
-import { checkTools, installLaboratory, root, setUp, step } from './setup.mjs';
+import { checkTools, root, setUpLaboratory, step } from './setup.mjs';
 
 /** How much of what is done at random: kills of native processes and of Node's, ends of workers, jobs against a model. */
 const COUNTS = { kills: 1_000, nodeKills: 100, endings: 100, jobs: 10_000 };
@@ -16,11 +16,7 @@ const times = isRelease ? 10 : 1;
 const kills = Number(take('--kills', true) ?? COUNTS.kills * times);
 
 checkTools();
-setUp();
-const missing = installLaboratory();
-const { importTypeScript } = await import('./typescript.mjs');
-const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
-for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
+const facilities = await setUpLaboratory();
 // As a test build has it: with every assertion, and made already where `npm test` ran before.
 step('building crates/kcopyd/examples/torture');
 const built = await runProgram('cargo', ['build', '--quiet', '--locked', '-p', 'kcopyd', '--example', 'torture']);
@@ -33,7 +29,7 @@ const env = {
   KCOPYD_TEST_JOBS: String(COUNTS.jobs * times),
 };
 const run = await vitest('faults', ['--config', 'vitest.faults.config.ts', ...args], env);
-report([run], [...(await facilities()), ...missing]);
+report([run], await facilities());
 
 /** Takes an option out of the arguments: its value, or whether it was there. */
 function take(name, hasValue = false) {

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { countCargo, report, run, vitest } from './running.mjs';
-import { checkTools, installLaboratory, root, setUp, step } from './setup.mjs';
+import { checkTools, root, setUpLaboratory, step } from './setup.mjs';
 
 const PARTS = { core, addon, threads, leak };
 const TARGET = 'target/sanitized';
@@ -53,18 +53,14 @@ if (unknown !== undefined) {
 }
 
 checkTools();
-setUp();
-const missing = installLaboratory();
-const { importTypeScript } = await import('./typescript.mjs');
-const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
-for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
+const facilities = await setUpLaboratory();
 
 const host = /host: (.*)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
 // The C compiler that links Rust programs brings it.
 const runtime = spawnSync('cc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim();
 const runs = [];
 for (const part of chosen.length > 0 ? chosen : Object.keys(PARTS)) runs.push(...(await PARTS[part]()));
-report(runs, [...(await facilities()), ...missing]);
+report(runs, await facilities());
 
 /** The core's own tests, each program with the sanitizer in it; what it leaves behind unfreed is a leak. */
 async function core() {

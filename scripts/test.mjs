@@ -2,15 +2,11 @@
 //   npm test                 everything
 //   npm test -- cli -t P8    only the face's tests, with vitest's own arguments
 import { countCargo, report, run, vitest } from './running.mjs';
-import { checkTools, installLaboratory, onPath, setUp, step } from './setup.mjs';
+import { checkTools, onPath, setUpLaboratory, step } from './setup.mjs';
 
 const chosen = process.argv.slice(2);
 if (chosen.length === 0) checkTools();
-setUp();
-const missing = installLaboratory();
-const { importTypeScript } = await import('./typescript.mjs');
-const { facilities, sweep } = await importTypeScript('scripts/laboratory.ts');
-for (const left of await sweep()) step(`cleared away what a killed run left: ${left}`);
+const facilities = await setUpLaboratory();
 
 const runs = [];
 if (chosen.length === 0) {
@@ -24,7 +20,7 @@ if (chosen.length === 0) {
 }
 runs.push(await vitest('face', chosen));
 
-report(runs, [...(await facilities()), ...missing]);
+report(runs, await facilities());
 
 /** Runs cargo and counts what it prints. */
 async function cargo(name, args, count) {
