@@ -89,7 +89,9 @@ export async function withDisks<T>(
 
 export function chosen<T extends { readonly name: string }>(all: readonly T[], only: readonly string[]): readonly T[] {
   if (only.length === 0) return all;
-  const found = all.filter(({ name }) => only.includes(name));
+  // Some names have a comma of their own.
+  const asked = `,${only.join(',')},`;
+  const found = all.filter(({ name }) => asked.includes(`,${name},`));
   if (found.length > 0) return found;
   throw new Error(`--only names none of ${all.map(({ name }) => name).join(', ')}`);
 }

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { CommanderError } from 'commander';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { readArguments } from '../bench/arguments.js';
+import { chosen } from '../bench/case.js';
 import { withThrottledWrites } from '../bench/cgroup.js';
 import { median, summarizeAll } from '../bench/numbers.js';
 import { place } from '../bench/places.js';
@@ -45,6 +46,17 @@ describe('its arguments', () => {
       pages: 64,
       engine: 'threads',
     });
+  });
+
+  test('name contenders, some of which have a comma in their name', () => {
+    const all = ['dd', 'core, 100 queued', 'core, 10000 queued'].map((name) => ({ name }));
+    const of = (only: string): string[] => {
+      const wishes = readArguments(['--only', only], CASES);
+      return chosen(all, wishes.only).map(({ name }) => name);
+    };
+    expect(of('core, 100 queued')).toEqual(['core, 100 queued']);
+    expect(of('dd,core, 10000 queued')).toEqual(['dd', 'core, 10000 queued']);
+    expect(() => of('core')).toThrow('--only names none of dd, core, 100 queued');
   });
 
   test('never name a device', () => {
