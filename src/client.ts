@@ -188,7 +188,7 @@ export class Client {
     this.#waitsForTurn = true;
     setImmediate(() => {
       this.#waitsForTurn = false;
-      if (this.#drainsThen) this.drain();
+      if (this.#drainsThen) this.#drain();
     });
   }
 
@@ -197,12 +197,12 @@ export class Client {
    * the next ones come: so only the first is answered at once, lest a fast device keep everybody else waiting.
    */
   rung(): void {
-    if (this.#waitsForTurn) this.#drainsThen = true;
-    else this.drain();
+    if (this.#waitsForTurn) this.#drainSoon();
+    else this.#drain();
   }
 
   /** Delivers what is due; never from inside a call of ours. */
-  drain(): void {
+  #drain(): void {
     this.#drainsThen = false;
     this.#endTurn();
     const records = this.#records;

@@ -2,10 +2,11 @@
 // has landed, and once the device answers all is as if nothing had been.
 import { readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
+import { Device, KcopydClient } from 'kcopyd';
 import { expect } from 'vitest';
 import type { FaultyFile } from '../support/faulty.js';
 import { expectBytes, SECTOR } from '../support/kcopyd.js';
-import { copy, eachSetting, waits } from './support/matrix.js';
+import { copy, eachSetting, MATRIX, waits } from './support/matrix.js';
 import { COUNT, type Place, type Rig, SOURCE, type Trial } from './support/rig.js';
 import { expectTruth } from './support/truth.js';
 
@@ -61,6 +62,81 @@ eachSetting('P4 a destination is stuck, others go on, and all is well in the end
     faulty.resume();
   }
 });
+
+/** As many writes as the engine takes while it has room for another job, all of them for one device. */
+const REGIONS = 8;
+const REGION = 128;
+const ONE = { ...TO, settings: MATRIX.filter(({ destinations }) => destinations === 1) };
+
+eachSetting('P4 all regions of a job are on one stuck device, others go on', ONE, async (trial) => {
+  const { client, from, to, odd, rig } = trial;
+  const { faulty, place } = await stickable(rig, 'before');
+  const copier = await KcopydClient.create({ engine: trial.engine, pages: 256, subJobSectors: 8 });
+  const parts = Array.from({ length: REGIONS }, (_, part) => ({ device: to[odd]!.path, sector: part * REGION }));
+  faulty.stick();
+  try {
+    const copied = copier.copy({ device: from.path, count: REGION }, parts);
+    await waits(copier);
+    await othersGoOn({ ...trial, client: copier });
+    faulty.resume();
+    expect(await copied).toMatchObject({ readErr: 0, writeErr: 0, sectors: REGION, failures: [] });
+  } finally {
+    faulty.resume();
+    await copier.close();
+  }
+  const expected = Buffer.concat(parts.map(() => SOURCE.subarray(0, REGION * SECTOR)));
+  expectBytes((await readFile(place.file!)).subarray(0, expected.length), expected, 'every region');
+  expect(client.stats.jobs).toBe(0);
+});
+
+const LARGE = 16 * 1024 * SECTOR;
+const SMALL_JOBS = 500;
+const ON_THE_RING = { settings: ONE.settings.filter(({ engine }) => engine === 'io_uring') };
+
+/** How long small jobs take, one after the other, between devices without a fault. */
+async function smallJobsMs(copier: KcopydClient, rig: Rig): Promise<number> {
+  const [from, to] = await Promise.all([
+    Device.open((await rig.source()).path),
+    Device.open((await rig.healthy(1))[0]!.path, { access: 'write' }),
+  ]);
+  const beganMs = performance.now();
+  for (let job = 0; job < SMALL_JOBS; job++) await copier.copy({ device: from, count: 8 }, { device: to });
+  const tookMs = performance.now() - beganMs;
+  await Promise.all([from.close(), to.close()]);
+  return tookMs;
+}
+
+// The ring waits for several answers at once while large requests are under way; here they do not come.
+eachSetting(
+  'P4 small jobs beside a large one on a stuck device keep their pace',
+  ON_THE_RING,
+  async ({ rig, engine }) => {
+    const from = await rig.once('large source', () =>
+      rig.workshop.loop({ bytes: LARGE, seed: 'source', sectorSize: rig.sectorSize }),
+    );
+    const { faulty, path } = await rig.once('large stickable', async () => {
+      const file = await rig.workshop.file({ bytes: LARGE });
+      const server = await rig.workshop.faulty({ kind: 'slow', file });
+      const device = await rig.workshop.attach(server.path, { sectorSize: rig.sectorSize });
+      return { faulty: server, path: device.path };
+    });
+    const copier = await KcopydClient.create({ engine });
+    try {
+      const aloneMs = await smallJobsMs(copier, rig);
+      faulty.stick();
+      const copied = copier.copy({ device: from.path }, { device: path });
+      await waits(copier);
+      const besideMs = await smallJobsMs(copier, rig);
+      faulty.resume();
+      expect(await copied).toMatchObject({ readErr: 0, writeErr: 0 });
+      // A millisecond for each of their answers would be ten times as much.
+      expect(besideMs).toBeLessThan(4 * aloneMs);
+    } finally {
+      faulty.resume();
+      await copier.close();
+    }
+  },
+);
 
 eachSetting('P4 the source is stuck, others go on, and all is well in the end', FROM, async (trial) => {
   const { faulty } = await stickable(trial.rig, 'source');

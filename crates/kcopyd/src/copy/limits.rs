@@ -58,7 +58,8 @@ pub const PAGES_DEFAULT: u32 = 4096;
 /// The most pages of one client: 4 GiB.
 pub const PAGES_MAX: u32 = 1 << 20;
 
-/// Steps that an engine keeps staged or in flight at most.
+/// Steps that an engine keeps staged or in flight at most: with reads and writes halved, no more requests for a device than the
+/// usual queue of 128 holds. What finds no room there goes through a kernel worker (docs/BENCHMARKS.md).
 pub const ENGINE_STEPS_MAX: u32 = 256;
 
 /// Threads of one threads engine at most: as many requests as it has with the devices at once. They are started when there is

@@ -54,22 +54,23 @@ impl Threads {
         })
     }
 
-    fn request(&self, key: StepKey) -> Request {
+    /// What a worker is to do for a step, and which device it waits in line for.
+    fn request(&self, key: StepKey) -> (DeviceIndex, Request) {
         let step = self.book.step(key).expect("only steps in flight are started");
         let memory = match step.operation {
             // These move nothing; what their steps say of memory is not looked at.
             Operation::Zero | Operation::Flush => ptr::null_mut(),
             Operation::Read | Operation::Write => self.arena.pointer(step.buffer, step.length_bytes),
         };
-        Request {
+        let request = Request {
             key,
             operation: step.operation,
-            index: step.device,
             device: Arc::clone(self.devices.get(step.device)),
             offset_bytes: step.offset_bytes,
             memory,
             length_bytes: step.length_bytes,
-        }
+        };
+        (step.device, request)
     }
 
     /// Hands over what was staged: the read of a chain that begins with one, otherwise every step.

@@ -502,29 +502,29 @@ fn p19_a_job_of_4_kib_takes_one_page() {
     calendar.run();
 }
 
+/// The most pages that a job of many pieces of 32 KiB has at once on devices with such queues.
+fn pages_under_way(piece_bytes_max: u64, pieces_max: u32) -> u32 {
+    let (source, to) = (block(1, 8192), block(2, 8192));
+    let mut calendar = Calendar::new(200, PIECE, SimulatedOptions::default());
+    (calendar.piece_bytes_max, calendar.pieces_max) = (piece_bytes_max, pieces_max);
+    calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
+    calendar.run();
+    200 - calendar.least_free_pages
+}
+
 #[test]
 fn a_job_has_as_much_under_way_where_a_queue_makes_its_pieces_short() {
     // Sixteen sub-jobs of 32 KiB hold 128 pages; so do 64 of 8 KiB; 64 of 4 KiB, which is the most, hold 64.
     for (piece_bytes_max, pages) in [(u64::MAX, 128), (40_000, 128), (9000, 128), (4096, 64), (1024, 64), (25_000, 96)] {
-        let (source, to) = (block(1, 8192), block(2, 8192));
-        let mut calendar = Calendar::new(200, PIECE, SimulatedOptions::default());
-        calendar.piece_bytes_max = piece_bytes_max;
-        calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
-        calendar.run();
-        assert_eq!(200 - calendar.least_free_pages, pages, "with pieces of at most {piece_bytes_max} bytes");
+        assert_eq!(pages_under_way(piece_bytes_max, u32::MAX), pages, "with pieces of at most {piece_bytes_max} bytes");
     }
 }
 
 #[test]
 fn a_job_has_no_more_pieces_under_way_than_its_devices_queues_hold() {
-    // Pieces of 32 KiB, eight pages each; none would never end.
+    // Eight pages each; a job that may have none would never end.
     for (pieces_max, pages) in [(u32::MAX, 128), (20, 128), (8, 64), (2, 16), (1, 8), (0, 8)] {
-        let (source, to) = (block(1, 8192), block(2, 8192));
-        let mut calendar = Calendar::new(200, PIECE, SimulatedOptions::default());
-        calendar.pieces_max = pieces_max;
-        calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
-        calendar.run();
-        assert_eq!(200 - calendar.least_free_pages, pages, "with {pieces_max} pieces at most");
+        assert_eq!(pages_under_way(u64::MAX, pieces_max), pages, "with {pieces_max} pieces at most");
     }
 }
 

@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_device_has_its_workers_and_no_more_and_so_have_the_next() {
+    fn p4_a_stuck_device_has_its_workers_and_no_more_and_so_have_the_next() {
         let mut line = Line::new(10, 4);
         let held: Vec<usize> = (0..4).map(|device| taken(&mut line, DeviceIndex(device), 100)).collect();
         assert_eq!(held, [4, 4, 2, 0]);
     }
 
     #[test]
-    fn a_request_behind_a_stuck_device_overtakes_what_may_not_go_and_nothing_else() {
+    fn p4_a_request_behind_a_stuck_device_overtakes_what_may_not_go_and_nothing_else() {
         let mut line = Line::new(8, 4);
         assert_eq!(taken(&mut line, STUCK, 100), 4);
         line.push(DeviceIndex(1), 7);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn where_threads_are_few_a_device_has_half_of_them_and_a_single_one_serves_everybody_in_turn() {
+    fn p4_where_threads_are_few_a_device_has_half_of_them_and_a_single_one_serves_everybody_in_turn() {
         let mut few = Line::new(8, 4);
         few.limit(3);
         assert_eq!((taken(&mut few, STUCK, 2), taken(&mut few, DeviceIndex(1), 2)), (1, 1));

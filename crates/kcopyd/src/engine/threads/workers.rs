@@ -29,7 +29,6 @@ const STACK_BYTES: usize = 256 << 10;
 pub struct Request {
     pub key: StepKey,
     pub operation: Operation,
-    pub index: DeviceIndex,
     pub device: Arc<Device>,
     pub offset_bytes: u64,
     pub memory: *mut u8,
@@ -199,9 +198,9 @@ impl Workers {
     }
 
     /// Hands requests over, and sees to it that those which may go find a worker.
-    pub fn submit(&mut self, requests: impl Iterator<Item = Request>) {
+    pub fn submit(&mut self, requests: impl Iterator<Item = (DeviceIndex, Request)>) {
         let mut queue = self.shared.queue();
-        requests.for_each(|request| queue.line.push(request.index, request));
+        requests.for_each(|(device, request)| queue.line.push(device, request));
         let (ready, idle) = (queue.line.ready(), queue.idle);
         drop(queue);
         for _ in 0..ready.min(idle) {
