@@ -4,6 +4,7 @@
 import type { OpenDevice } from './device.js';
 import { binding } from './device.js';
 import { clientClosed, fromNative, outOfRange, surface } from './errors.js';
+import { JobTable } from './job_table.js';
 import {
   DESTINATIONS_MAX,
   PAGE_SECTORS,
@@ -64,7 +65,7 @@ export class Client {
   /** Calls of `copy` that have not settled yet. */
   readonly unsettled: Tally = new Tally();
   readonly #native: NativeClient;
-  readonly #jobs = new Map<number, Job>();
+  readonly #jobs = new JobTable<Job>();
   readonly #request = new Float64Array(6 + 3 * DESTINATIONS_MAX);
   readonly #records = new Float64Array(RECORDS_PER_DRAIN * RECORD_NUMBERS);
   /** What is due besides completions of jobs, first come, first served. */
@@ -73,7 +74,6 @@ export class Client {
   #waitsForTurn = false;
   #drainsThen = false;
   #delivered = 0;
-  #lastToken = 0;
   #mayKeepAlive = true;
   #keepsAlive = false;
   #life: 'open' | 'closing' | 'gone' = 'open';
@@ -123,7 +123,7 @@ export class Client {
 
   /** Hands a job to the native part; throws its refusal. Returns the job's token and what it was accepted as. */
   submit(regions: Regions<OpenDevice>, flags: number, job: Job): Accepted & { readonly token: number } {
-    const token = ++this.#lastToken;
+    const token = this.#jobs.nextToken();
     const { source, destinations } = regions;
     const request = this.#request;
     request[0] = token;
@@ -134,7 +134,7 @@ export class Client {
     for (let index = 0; index < destinations.length; index++) putRegion(request, 6 + 3 * index, destinations[index]!);
     const refusal = this.#native.submit(request);
     if (refusal) throw refused(refusal, regions);
-    this.#jobs.set(token, job);
+    this.#jobs.put(token, job);
     if (!this.#keepsAlive) this.#update();
     return { token, sectors: request[0]!, bytes: request[1]! };
   }
@@ -232,8 +232,7 @@ export class Client {
       this.#gone();
       return;
     }
-    const job = this.#jobs.get(token);
-    this.#jobs.delete(token);
+    const job = this.#jobs.take(token);
     this.#delivered++;
     // Taken also where nobody asks for it: the native part keeps it until then.
     const outcome = detail ? this.#native.outcome(token) : null;

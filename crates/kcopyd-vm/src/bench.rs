@@ -86,7 +86,7 @@ enum Contender {
 /// Every request of brd, and of what lies on it, is this long at most, in whole pages.
 const PIECE_PAGES: u32 = 31;
 /// So many such pieces hold the bytes that one job has under way.
-const PIECES_AT_ONCE: f64 = 64.0;
+const PIECES_AT_ONCE: f64 = 96.0;
 
 impl Contender {
     fn name(&self) -> String {

@@ -11,15 +11,15 @@ use super::{Breach, Judged, Oracle, breach};
 use crate::scenario::Party;
 
 /// Pieces of one job under way at once, if they are of the client's size; if a queue makes them shorter; and of zeroes.
-pub const PIECES_MAX: u32 = 16;
-const SHORT_PIECES_MAX: u64 = 64;
+pub const PIECES_MAX: u32 = 24;
+const SHORT_PIECES_MAX: u64 = 96;
 const ZERO_PIECES_MAX: u32 = 8;
 
 /// A piece of zeroes is no larger than this.
 const ZERO_PIECE_MAX: u64 = 32 << 20;
 
 impl JobModel {
-    /// How many pieces of it may be under way: as many as hold the bytes of sixteen of the client's size.
+    /// How many pieces of it may be under way: as many as hold the bytes of 24 of the client's size.
     pub fn pieces_at_once(&self, sub_job_bytes: u64) -> u32 {
         if self.is_zeroing() {
             return ZERO_PIECES_MAX;

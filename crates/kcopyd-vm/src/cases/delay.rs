@@ -36,7 +36,7 @@ fn p4_p5_a_slow_destination(setting: Setting) {
     assert!(!slowly.is_over(token), "the other client did not wait: it took {:?}", began.elapsed());
     assert!(to.read(0, SECTORS) == from.read(0, SECTORS), "P5: the other client's data");
     world.complete(&slowly.wait(token));
-    let rounds = SECTORS / PIECE_SECTORS / u64::from(SUB_JOBS_PER_JOB);
+    let rounds = (SECTORS / PIECE_SECTORS).div_ceil(SUB_JOBS_PER_JOB.into());
     let least = Duration::from_millis(SLOW_MS * rounds);
     assert!(began.elapsed() >= least, "the fault is real: {:?}", began.elapsed());
     slowly.close();

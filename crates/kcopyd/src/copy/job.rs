@@ -149,11 +149,11 @@ impl Job {
         }
     }
 
-    /// As many bytes may be under way as sixteen pieces of the client's size hold, also where a device's queue makes pieces
+    /// As many bytes may be under way as 24 pieces of the client's size hold, also where a device's queue makes pieces
     /// shorter; but no more pieces than the queues hold.
     ///
-    /// Sub-jobs of 512 KiB: with a queue that takes 1280 KiB sixteen at once, with one that takes 127 KiB, so 124 in whole pages,
-    /// 4 × 16 = 64.
+    /// Sub-jobs of 512 KiB: with a queue that takes 1280 KiB 24 at once, with one that takes 127 KiB, so 124 in whole pages,
+    /// 4 × 24 = 96.
     pub fn take_sub_job_size(&mut self, sub_job_bytes: u64) {
         let most = if self.is_zeroing() {
             ZERO_PIECES_PER_JOB

@@ -26,14 +26,15 @@ pub const SUB_JOB_SECTORS_MAX: u64 = 2048;
 /// The size of a sub-job unless the caller says otherwise, in sectors: 512 KiB, the kernel's own default.
 pub const SUB_JOB_SECTORS_DEFAULT: u64 = 1024;
 
-/// The most sub-jobs of one job that are under way at once, if they are of the client's size: 8 MiB with the defaults, half of
-/// the pool. The kernel's SPLIT_COUNT is 8; twice as many cost nothing where a processor is the limit, and are twice as fast
-/// where a device's latency is (docs/BENCHMARKS.md).
-pub const SUB_JOBS_PER_JOB: u32 = 16;
+/// The most sub-jobs of one job that are under way at once, if they are of the client's size: 12 MiB with the defaults, three
+/// quarters of the pool, so that a job on a device that does not answer leaves something to the others. The kernel's SPLIT_COUNT
+/// is 8; three times as many are a little faster where a processor is the limit, and more than twice as fast where a device's
+/// latency is (docs/BENCHMARKS.md).
+pub const SUB_JOBS_PER_JOB: u32 = 24;
 
 /// The most of them if a device's queue makes them shorter. Then there are as many as hold the same bytes, up to this: a slow
 /// device's throughput is what is under way divided by its latency, however it is cut.
-pub const SHORT_SUB_JOBS_PER_JOB: u32 = 64;
+pub const SHORT_SUB_JOBS_PER_JOB: u32 = 96;
 
 /// The size of a piece of a job that zeroes: 32 MiB. It needs no pages; it is bounded so that an abort settles soon.
 pub const ZERO_PIECE_BYTES: u64 = 32 << 20;
@@ -58,9 +59,9 @@ pub const PAGES_DEFAULT: u32 = 4096;
 /// The most pages of one client: 4 GiB.
 pub const PAGES_MAX: u32 = 1 << 20;
 
-/// Steps that an engine keeps staged or in flight at most: with reads and writes halved, no more requests for a device than the
-/// usual queue of 128 holds. What finds no room there goes through a kernel worker (docs/BENCHMARKS.md).
-pub const ENGINE_STEPS_MAX: u32 = 256;
+/// Steps that an engine keeps staged or in flight at most: with the waker's request as many as its ring has entries. A job with
+/// short pieces and three destinations has 384 (docs/BENCHMARKS.md).
+pub const ENGINE_STEPS_MAX: u32 = 511;
 
 /// Threads of one threads engine at most: as many requests as it has with the devices at once. They are started when there is
 /// work for them, and wait for devices, not for processors, so the number does not follow the machine's cores.
@@ -101,7 +102,7 @@ const _: () = assert!(SUB_JOB_SECTORS_MAX <= PAGE_SECTORS * ARENA_CHUNK_PAGES as
 const _: () = assert!(SUB_JOBS_PER_JOB <= SHORT_SUB_JOBS_PER_JOB && SHORT_SUB_JOBS_PER_JOB <= ENGINE_STEPS_MAX);
 const _: () = assert!(CHAIN_STEPS_MAX <= ENGINE_STEPS_MAX as usize, "a whole chain fits into an idle engine");
 const _: () =
-    assert!(WORKER_THREADS_PER_DEVICE_MAX >= SUB_JOBS_PER_JOB as usize, "a device may have all pieces of a job at once");
+    assert!(SUB_JOBS_PER_JOB as u64 * SUB_JOB_SECTORS_DEFAULT < PAGES_DEFAULT as u64 * PAGE_SECTORS, "a job leaves pages");
 const _: () = assert!(WORKER_THREADS_MAX >= 4 * WORKER_THREADS_PER_DEVICE_MAX, "stuck devices leave workers to others (P4)");
 const _: () = assert!(DESTINATIONS_MAX <= u32::BITS as usize, "one bit of writeErr per destination");
 const _: () = assert!(ZERO_PIECE_BYTES <= u32::MAX as u64 && ZERO_PIECE_BYTES.is_multiple_of(PAGE_BYTES));

@@ -514,8 +514,8 @@ fn pages_under_way(piece_bytes_max: u64, pieces_max: u32) -> u32 {
 
 #[test]
 fn a_job_has_as_much_under_way_where_a_queue_makes_its_pieces_short() {
-    // Sixteen sub-jobs of 32 KiB hold 128 pages; so do 64 of 8 KiB; 64 of 4 KiB, which is the most, hold 64.
-    for (piece_bytes_max, pages) in [(u64::MAX, 128), (40_000, 128), (9000, 128), (4096, 64), (1024, 64), (25_000, 96)] {
+    // 24 sub-jobs of 32 KiB hold 192 pages; so do 96 of 8 KiB; 96 of 4 KiB, which is the most, hold 96.
+    for (piece_bytes_max, pages) in [(u64::MAX, 192), (40_000, 192), (9000, 192), (4096, 96), (1024, 96), (25_000, 144)] {
         assert_eq!(pages_under_way(piece_bytes_max, u32::MAX), pages, "with pieces of at most {piece_bytes_max} bytes");
     }
 }
@@ -523,7 +523,7 @@ fn a_job_has_as_much_under_way_where_a_queue_makes_its_pieces_short() {
 #[test]
 fn a_job_has_no_more_pieces_under_way_than_its_devices_queues_hold() {
     // Eight pages each; a job that may have none would never end.
-    for (pieces_max, pages) in [(u32::MAX, 128), (20, 128), (8, 64), (2, 16), (1, 8), (0, 8)] {
+    for (pieces_max, pages) in [(u32::MAX, 192), (30, 192), (8, 64), (2, 16), (1, 8), (0, 8)] {
         assert_eq!(pages_under_way(u64::MAX, pieces_max), pages, "with {pieces_max} pieces at most");
     }
 }

@@ -48,7 +48,7 @@ impl Uring {
             Health::Broken(errno) => return self.fail_ready(errno, completions),
         }
         for key in std::mem::take(&mut self.ready.steps) {
-            self.start_step(key, Flags::empty(), completions);
+            self.start_step(key, completions);
         }
         for slot in std::mem::take(&mut self.ready.chains) {
             self.start_chain(slot, completions);
@@ -67,13 +67,13 @@ impl Uring {
         self.counters.fan_out += u64::from(start == Start::AfterRead);
         if start == Start::AfterRead {
             for key in self.book.first_steps(slot) {
-                self.start_step(key, Flags::empty(), completions);
+                self.start_step(key, completions);
             }
             return;
         }
         for position in 0..self.book.chain(slot).steps.len() {
             let link = steps::link_of(self.book.chain(slot), position);
-            self.start_step(self.book.key(slot, position), link, completions);
+            self.request(self.book.key(slot, position), link, completions);
         }
     }
 
@@ -86,10 +86,19 @@ impl Uring {
         if devices.all(one_request) { Flushes::AreOneRequest } else { Flushes::AreNot }
     }
 
-    fn start_step(&mut self, key: StepKey, link: Flags, completions: &mut Vec<Completion>) {
+    /// A transfer that is a link of nothing waits until its device's queue has room. (A linked chain is the only one in flight,
+    /// and a flush may turn out to need no request.)
+    fn start_step(&mut self, key: StepKey, completions: &mut Vec<Completion>) {
+        let step = self.book.step(key).expect("only steps in flight are started");
+        if step.operation == Operation::Flush || self.queues.may_enter(step.device, key) {
+            self.request(key, Flags::empty(), completions);
+        }
+    }
+
+    fn request(&mut self, key: StepKey, link: Flags, completions: &mut Vec<Completion>) {
         let step = *self.book.step(key).expect("only steps in flight are started");
         if step.operation == Operation::Flush {
-            return self.start_flush(key, completions);
+            return self.request_flush(key, completions);
         }
         let file = self.files.transfer(step.device, step.offset_bytes, step.length_bytes.into());
         if step.operation == Operation::Zero {
@@ -100,7 +109,7 @@ impl Uring {
     }
 
     /// A flush of a device that has failed to flush before fails at once (P18).
-    fn start_flush(&mut self, key: StepKey, completions: &mut Vec<Completion>) {
+    fn request_flush(&mut self, key: StepKey, completions: &mut Vec<Completion>) {
         let index = self.book.step(key).expect("only steps in flight are started").device;
         let device = self.files.device(index);
         if let Some(errno) = device.flush_error() {
@@ -116,13 +125,15 @@ impl Uring {
 
     fn push(&mut self, entry: Entry, key: StepKey, file: Option<Handle>) {
         self.counters.count(&entry, file);
+        self.queues.enter(self.book.step(key).expect("only steps in flight are started").device);
         // SAFETY: the step's pages belong to the engine until its last completion (rule 8), which follows its answer; and the
         // device is attached for as long as a step uses it.
         unsafe { self.ring.push(&entry.user_data(key.0)) };
     }
 
-    /// Everything that is ready comes home without having been started.
+    /// Everything that is ready, or will be when its device's queue has room, comes home without having been started.
     fn fail_ready(&mut self, errno: i32, completions: &mut Vec<Completion>) {
+        self.ready.steps.extend(self.queues.take_waiting());
         for key in std::mem::take(&mut self.ready.steps) {
             self.finish(key, StepResult::Failed(errno), completions);
         }
@@ -172,7 +183,10 @@ impl Uring {
             let slot = InFlight::slot(key);
             if user_data == WAKE {
                 self.wake.disarm();
-            } else if self.book.start(slot) == Start::AfterRead {
+                continue;
+            }
+            self.left_kernel(key);
+            if self.book.start(slot) == Start::AfterRead {
                 self.ready.steps.push(key);
             } else if InFlight::position(key) == 0 {
                 self.ready.chains.push(slot);
@@ -181,6 +195,12 @@ impl Uring {
                 self.ready.cut_off.push(key);
             }
         }
+    }
+
+    /// A request is not in the kernel any more, or was never taken by it; another of its device may have waited for that.
+    fn left_kernel(&mut self, key: StepKey) {
+        let device = self.book.step(key).expect("only steps in flight are in the kernel").device;
+        self.ready.steps.extend(self.queues.leave(device));
     }
 
     /// Collects the answers that are there.
@@ -200,6 +220,7 @@ impl Uring {
             return;
         };
         let (operation, length_bytes) = (step.operation, step.length_bytes);
+        self.left_kernel(key);
         let slot = InFlight::slot(key);
         let behind = InFlight::position(key) > 0 && (operation == Operation::Flush || !self.book.read_in_full(slot));
         let linked = self.book.start(slot) == Start::Linked && behind;

@@ -7,6 +7,7 @@ mod buffers;
 mod files;
 mod flow;
 mod probe;
+mod queues;
 mod ring;
 mod setup;
 mod steps;
@@ -25,6 +26,7 @@ use self::buffers::Buffers;
 use self::files::Files;
 use self::flow::Ready;
 use self::probe::ShortRead;
+use self::queues::Queues;
 use self::ring::{Patience, Ring, Waiting};
 use self::waker::{Heard, Wake};
 use super::arena::Arena;
@@ -99,6 +101,7 @@ pub struct Uring {
     buffers: ManuallyDrop<Buffers>,
     book: InFlight,
     ready: Ready,
+    queues: Queues,
     /// Flushes that have got as far as the directory of their file.
     directories: Vec<StepKey>,
     /// Completions of this call that nobody waits for: of reads whose chains go on.
@@ -149,6 +152,7 @@ impl Uring {
             buffers: ManuallyDrop::new(buffers),
             book: InFlight::new(ENGINE_STEPS_MAX.min(entries - setup::ENTRIES_RESERVED)),
             ready: Ready::default(),
+            queues: Queues::default(),
             directories: Vec::new(),
             unremarkable: 0,
             health: Health::Working,
@@ -273,7 +277,9 @@ impl Engine for Uring {
     type Device = Device;
 
     fn attach(&mut self, device: &Arc<Device>) -> Result<DeviceIndex, Error> {
-        Ok(self.files.attach(self.ring.io(), device))
+        let index = self.files.attach(self.ring.io(), device);
+        self.queues.open(index, device.queue().and_then(|queue| queue.requests_max));
+        Ok(index)
     }
 
     fn detach(&mut self, device: DeviceIndex) {

@@ -1,7 +1,8 @@
-//! What the contract's suite cannot see: the rungs of the ladder, that what should be used is used, and a kernel that takes
-//! half a chain, has no memory, or may not be entered any more.
+//! What the contract's suite cannot see: the rungs of the ladder, that what should be used is used, queues that are full, and a
+//! kernel that takes half a chain, has no memory, or may not be entered any more.
 
 mod copying;
+mod depth;
 mod faults;
 #[cfg(loom)]
 mod orders;
