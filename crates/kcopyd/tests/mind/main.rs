@@ -11,7 +11,9 @@ use kcopyd::copy::chain::Operation;
 use kcopyd::copy::job::{Flush, JobFlags, OnError, WriteOrder};
 use kcopyd::copy::limits::SUB_JOBS_PER_JOB;
 use kcopyd::copy::outcome::{DestinationState, Ending, FailedOperation, Outcome};
-use kcopyd::engine::simulated::{Effect, Fault, Happened, Order, SimulatedDisk, SimulatedOptions, for_every_choice};
+use kcopyd::engine::simulated::{
+    Effect, Fault, Happened, Latency, Order, SimulatedDisk, SimulatedOptions, for_every_choice,
+};
 
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
@@ -231,7 +233,12 @@ fn p13_the_first_error_stops_new_sub_jobs_and_what_is_in_flight_lands() {
         let (source, bad, good) = (block(1, 1 << 20), block(2, 1 << 20), block(3, 1 << 20));
         bad.inject(failing(Operation::Write, EIO, 2 * PIECE));
         let to = [at(&bad, 0), at(&good, 0)];
-        let (outcome, calendar) = run_one(4096, seed, Some(&at(&source, 0)), &to, plain());
+        // Were the failure itself late, any number of pieces would rightly have been begun before it.
+        let latency = Latency { outlier_one_in: 0, ..Latency::default() };
+        let mut calendar = Calendar::new(4096, PIECE, SimulatedOptions { seed, latency, ..SimulatedOptions::default() });
+        calendar.submit(1, Some(&at(&source, 0)), &to, plain());
+        calendar.run();
+        let outcome = calendar.outcome(1).clone();
         let pieces = calendar.scheduler.counts().sub_jobs;
         assert!(pieces <= 200, "seed {seed}: {pieces} pieces were begun after all");
         assert_eq!(outcome.write_errors, 1);
