@@ -4,7 +4,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { output, runSync } from './command.js';
 import { type Fault, FaultyFile } from './faulty.js';
 import { type Facility, fastDirectory, hasLoop, hasMount, hasNbd, hasZram } from './machine.js';
@@ -23,6 +23,8 @@ export interface LoopOptions {
   readonly sectorSize?: 512 | 4096;
   /** Whether the device passes by the page cache of its file. Default true, where the file system can. */
   readonly directIo?: boolean;
+  /** Whether the kernel may make one request of adjacent ones. Default true, as everywhere. */
+  readonly merges?: boolean;
   readonly readOnly?: boolean;
 }
 
@@ -96,7 +98,7 @@ export class Workshop {
   /** A loop device on a file that is there already. */
   async attach(
     file: string,
-    { sectorSize = 512, directIo = true, readOnly = false }: LoopOptions = {},
+    { sectorSize = 512, directIo = true, merges = true, readOnly = false }: LoopOptions = {},
   ): Promise<LoopDevice> {
     await this.#need(hasLoop());
     const args = ['--find', '--show', '--sector-size', String(sectorSize), ...(readOnly ? ['--read-only'] : []), file];
@@ -108,7 +110,17 @@ export class Workshop {
       () => output('losetup', ['--detach', path]),
       () => runSync('losetup', ['--detach', path]),
     );
+    if (!merges) this.#forbidMerges(path);
     return { path, file, detach };
+  }
+
+  /** Such a setting stays with the device's number when it is used again: so it is undone, before the device is detached. */
+  #forbidMerges(path: string): void {
+    const setting = `/sys/block/${basename(path)}/queue/nomerges`;
+    const before = readFileSync(setting, 'utf8');
+    writeFileSync(setting, '2');
+    const undo = (): void => writeFileSync(setting, before);
+    this.#keep(async () => undo(), undo);
   }
 
   /** A file system in memory that holds at most so many bytes: more gives ENOSPC. Returns its directory. */
