@@ -9,7 +9,7 @@ const ANSWERS_MAX: u32 = 8;
 /// For each that is waited for, so many requests are in flight, and so many bytes are moved. Large requests keep a device busy
 /// while their answers wait for each other; for small ones to devices that take their time, waiting would be all that it is.
 const REQUESTS_FOR_EACH: u32 = 3;
-const BYTES_FOR_EACH: u64 = 3 << 20;
+const BYTES_FOR_EACH: u64 = 1 << 20;
 
 /// How long several are waited for before one is enough.
 pub const PATIENCE: Duration = Duration::from_millis(1);
@@ -55,7 +55,7 @@ mod tests {
     fn large_requests_are_waited_for_together_if_there_are_enough_of_them() {
         let wanted = |requests, kib: u64| Batching::default().wanted(requests, kib << 10);
         assert_eq!([0, 5, 6, 16, 24, 500].map(|requests| wanted(requests, 1 << 20)), [1, 1, 2, 5, 8, 8]);
-        assert_eq!([0, 512, 6 << 10, 12 << 10, 1 << 40].map(|kib| wanted(64, kib)), [1, 1, 2, 4, 8]);
+        assert_eq!([0, 512, 2 << 10, 4 << 10, 1 << 40].map(|kib| wanted(64, kib)), [1, 1, 2, 4, 8]);
     }
 
     #[test]
