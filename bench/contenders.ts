@@ -138,7 +138,7 @@ export interface BareRing {
 }
 
 /** As kcopyd copies whole devices. */
-export const AS_WHOLE_DEVICES: BareRing = { pieceBytes: 512 * KIB, depth: 16, order: 'ascending' };
+export const AS_WHOLE_DEVICES: BareRing = { pieceBytes: 512 * KIB, depth: 24, order: 'ascending' };
 
 /** A loop over a ring with nothing around it, as many pieces under way and as large as kcopyd's. */
 export function bareRing(program: string, how: BareRing, name = 'bare ring'): Contender {

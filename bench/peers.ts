@@ -73,7 +73,7 @@ const CEILING: Peer = {
   debianPackage: 'fio',
   isCeiling: true,
   script: (from, to, bytes) => {
-    const ring = ['--ioengine=io_uring', '--direct=1', '--registerfiles', '--fixedbufs', '--iodepth=16', '--bs=512k'];
+    const ring = ['--ioengine=io_uring', '--direct=1', '--registerfiles', '--fixedbufs', '--iodepth=24', '--bs=512k'];
     const job = (name: string, path: string, how: string): string[] => [
       `--name=${name}`,
       `--filename=${path}`,

@@ -46,7 +46,7 @@ const MEMORIES: readonly Variant[] = [
   { name: 'small pages', by: ['python3', '-c', WITHOUT_HUGE_PAGES] },
 ];
 
-const DEPTHS: readonly number[] = [1, 2, 4, 8, 16, 32];
+const DEPTHS: readonly number[] = [1, 2, 4, 8, 16, 24, 32];
 const SETUPS = ['deferred', 'plain', 'polled'] as const;
 const PAGE_BYTES = 4096;
 

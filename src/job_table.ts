@@ -11,7 +11,12 @@ export class JobTable<T> {
   /** The token of each entry. */
   #tokens = new Float64Array(CAPACITY_MIN);
   #size = 0;
-  #lastToken = 0;
+  #lastToken: number;
+
+  /** So many tokens count as given out. */
+  constructor(lastToken = 0) {
+    this.#lastToken = lastToken;
+  }
 
   get size(): number {
     return this.#size;
@@ -40,7 +45,7 @@ export class JobTable<T> {
     if (entry === undefined) return undefined;
     this.#entries[place] = undefined;
     this.#size--;
-    // What a million jobs needed is not kept for the next few.
+    // What a million jobs needed is not kept for the next few. Not before it is empty: tokens apart here may meet in a smaller table.
     if (this.#size === 0 && this.#entries.length > CAPACITY_MIN) this.#resize(CAPACITY_MIN);
     return entry;
   }

@@ -3,31 +3,45 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { JobTable } from '../src/job_table.js';
 
-/** `put` or `take` the entry of this number among those that are there. */
-const STEPS = fc.array(fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, fc.nat()), { size: '+2', maxLength: 3000 });
+/** Put some; put one and take it at once, so many times; take the one of this number among those that are there, or were. */
+const STEP = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ put: fc.integer({ min: 1, max: 60 }) }) },
+  { weight: 2, arbitrary: fc.record({ pass: fc.integer({ min: 1, max: 600 }) }) },
+  { weight: 6, arbitrary: fc.record({ take: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ again: fc.nat() }) },
+);
+/** Tokens go on beyond what a mask of 32 bits sees. */
+const BEFORE = fc.constantFrom(0, 2 ** 31 - 300, 2 ** 32 - 300, 2 ** 52);
 
 test('entries are found by their tokens, each once, and no token comes again', () => {
   fc.assert(
-    fc.property(STEPS, (steps) => {
-      const table = new JobTable<number>();
-      const model = new Map<number, number>();
-      let last = 0;
+    fc.property(BEFORE, fc.array(STEP, { size: '+2', maxLength: 100 }), (before, steps) => {
+      const table = new JobTable<string>(before);
+      const model = new Map<number, string>();
+      const taken: number[] = [];
+      let last = before;
+      const put = (): number => {
+        const token = table.nextToken();
+        expect(token).toBeGreaterThan(last);
+        last = token;
+        table.put(token, `job ${token}`);
+        model.set(token, `job ${token}`);
+        return token;
+      };
+      const take = (token: number): void => {
+        expect(table.take(token)).toBe(model.get(token));
+        expect(table.take(token)).toBeUndefined();
+        model.delete(token);
+        taken.push(token);
+      };
       for (const step of steps) {
-        if (step === -1 || model.size === 0) {
-          const token = table.nextToken();
-          expect(token).toBeGreaterThan(last);
-          last = token;
-          table.put(token, token * 2);
-          model.set(token, token * 2);
-        } else {
-          const [token, entry] = [...model][step % model.size]!;
-          expect(table.take(token)).toBe(entry);
-          expect(table.take(token)).toBeUndefined();
-          model.delete(token);
-        }
+        if ('put' in step) for (let one = 0; one < step.put; one++) put();
+        else if ('pass' in step) for (let one = 0; one < step.pass; one++) take(put());
+        else if ('again' in step) expect(table.take(taken[step.again % taken.length] ?? before)).toBeUndefined();
+        else if (model.size > 0) take([...model.keys()][step.take % model.size]!);
         expect(table.size).toBe(model.size);
       }
-      for (const [token, entry] of model) expect(table.take(token)).toBe(entry);
+      for (const token of [...model.keys()]) take(token);
       expect(table.size).toBe(0);
     }),
   );

@@ -63,9 +63,9 @@ eachSetting('P4 a destination is stuck, others go on, and all is well in the end
   }
 });
 
-/** As many writes as the engine takes while it has room for another job, all of them for one device. */
+/** Together more writes than the queue of a loop device holds, all of them for one. */
 const REGIONS = 8;
-const REGION = 128;
+const REGION = 192;
 const ONE = { ...TO, settings: MATRIX.filter(({ destinations }) => destinations === 1) };
 
 eachSetting('P4 all regions of a job are on one stuck device, others go on', ONE, async (trial) => {

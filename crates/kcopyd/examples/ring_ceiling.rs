@@ -1,7 +1,7 @@
 //! A bare loop on the ring engine: what the engine can do when nobody schedules. Reads pieces from one path, writes each to
 //! all others, and keeps a fixed number of chains in flight. The client is to come close to this.
 //!
-//! `ring_ceiling SOURCE DESTINATION… [--depth 16] [--piece-kib 512] [--mib 1024] [--chains measured|linked|fan-out]
+//! `ring_ceiling SOURCE DESTINATION… [--depth 24] [--piece-kib 512] [--mib 1024] [--chains measured|linked|fan-out]
 //! [--buffers registered|plain]`
 //!
 //! It wraps around at the end of the shortest path. Whatever the destinations held is overwritten.
@@ -28,7 +28,7 @@ struct Plan {
 fn plan() -> Result<Plan, Box<dyn Error>> {
     let mut plan = Plan {
         paths: Vec::new(),
-        depth: 16,
+        depth: 24,
         piece_bytes: 512 << 10,
         total_bytes: 1 << 30,
         options: UringOptions::default(),

@@ -201,6 +201,12 @@ impl InFlight {
         free.map(|step| self.key(slot, step)).collect()
     }
 
+    /// Whether a step is started by the engine when its turn comes, and not by a link in the kernel.
+    pub fn is_by_itself(&self, key: StepKey) -> bool {
+        let (slot, _, step) = key.parts();
+        self.entries[slot].start == Start::AfterRead || self.entries[slot].unlinked & 1 << step != 0
+    }
+
     /// A linked step was not taken by the kernel; the engine starts it when its turn comes.
     pub fn unlink(&mut self, key: StepKey) {
         let (slot, _, step) = key.parts();

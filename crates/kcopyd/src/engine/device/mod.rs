@@ -39,6 +39,8 @@ pub enum Route {
 /// The limits of the queue beneath a device, as advice for sizes and depths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
+    /// The device number of the disk whose it is: partitions of one disk, and files on it, have the same.
+    pub disk: u64,
     /// The largest request that the kernel does not split, in bytes.
     pub request_bytes_max: u64,
     /// How many requests the queue holds; devices built upon others have none of their own.

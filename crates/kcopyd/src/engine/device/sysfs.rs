@@ -87,6 +87,7 @@ impl Page {
             return disk.queue();
         }
         Some(Queue {
+            disk: self.rdev,
             request_bytes_max: self.number("queue/max_sectors_kb")?.checked_mul(1024)?,
             requests_max: self.number("queue/nr_requests").and_then(|requests| u32::try_from(requests).ok()),
             rotational: self.number("queue/rotational")? != 0,
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn a_partition_has_its_disks_queue() {
         let (_directory, root) = machine();
-        let queue = Queue { request_bytes_max: 1280 << 10, requests_max: Some(64), rotational: true };
+        let queue = Queue { disk: makedev(8, 0), request_bytes_max: 1280 << 10, requests_max: Some(64), rotational: true };
         assert_eq!(Page::below(&root, makedev(8, 1)).queue(), Some(queue));
         assert_eq!(Page::below(&root, makedev(8, 1)).logical_block_bytes(), Some(4096));
         assert_eq!(Page::below(&root, makedev(9, 9)).queue(), None);

@@ -5,13 +5,14 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use io_uring::squeue::{Entry, Flags};
+use smallvec::SmallVec;
 
 use super::files::Handle;
 use super::ring::{Patience, Waiting};
 use super::steps::{self, Flushes, StartsByItself};
 use super::waker::WAKE;
 use super::{Health, Uring};
-use crate::copy::chain::{Chain, Completion, Operation, StepResult};
+use crate::copy::chain::{Chain, Completion, DeviceIndex, Operation, StepResult};
 use crate::engine::in_flight::{InFlight, Next, Slot, Start, StepKey};
 
 /// How long the engine sits out a kernel that has no memory for another request, before it asks again.
@@ -39,13 +40,17 @@ impl Ready {
 }
 
 impl Uring {
-    /// Puts all that is ready into the ring. Steps first: they finish chains and so give memory back; a chain begins by
-    /// taking some. Where nothing is started any more, what is ready comes home instead.
+    /// Puts all that is ready into the ring, as far as the devices' queues have room. Who has waited for room first; then steps:
+    /// they finish chains and so give memory back; a chain begins by taking some. Where nothing is started any more, all of
+    /// it comes home instead.
     pub(super) fn push_ready(&mut self, completions: &mut Vec<Completion>) {
         match self.health {
             Health::Working => {}
-            Health::Draining => return self.fail_ready(libc::ECANCELED, completions),
-            Health::Broken(errno) => return self.fail_ready(errno, completions),
+            Health::Draining => return self.fail_all(libc::ECANCELED, completions),
+            Health::Broken(errno) => return self.fail_all(errno, completions),
+        }
+        for key in self.queues.admit_waiting() {
+            self.request(key, Flags::empty(), completions);
         }
         for key in std::mem::take(&mut self.ready.steps) {
             self.start_step(key, completions);
@@ -86,11 +91,11 @@ impl Uring {
         if devices.all(one_request) { Flushes::AreOneRequest } else { Flushes::AreNot }
     }
 
-    /// A transfer that is a link of nothing waits until its device's queue has room. (A linked chain is the only one in flight,
-    /// and a flush may turn out to need no request.)
+    /// A transfer waits until its device's queue has room. A flush does not: it may turn out to need no request. (Nor do the links
+    /// of a chain, which cannot be held up one by one.)
     fn start_step(&mut self, key: StepKey, completions: &mut Vec<Completion>) {
         let step = self.book.step(key).expect("only steps in flight are started");
-        if step.operation == Operation::Flush || self.queues.may_enter(step.device, key) {
+        if step.operation == Operation::Flush || self.queues.admit_or_keep(step.device, key) {
             self.request(key, Flags::empty(), completions);
         }
     }
@@ -131,9 +136,14 @@ impl Uring {
         unsafe { self.ring.push(&entry.user_data(key.0)) };
     }
 
-    /// Everything that is ready, or will be when its device's queue has room, comes home without having been started.
+    /// Everything that is ready, or waits for room in a queue, comes home without having been started.
+    fn fail_all(&mut self, errno: i32, completions: &mut Vec<Completion>) {
+        self.ready.steps.extend(self.queues.give_up());
+        self.fail_ready(errno, completions);
+    }
+
+    /// What is ready comes home without having been started.
     fn fail_ready(&mut self, errno: i32, completions: &mut Vec<Completion>) {
-        self.ready.steps.extend(self.queues.take_waiting());
         for key in std::mem::take(&mut self.ready.steps) {
             self.finish(key, StepResult::Failed(errno), completions);
         }
@@ -165,6 +175,8 @@ impl Uring {
         self.stalls += 1;
         if self.stalls > STALLS_MAX {
             self.stalls = 0;
+            // Those that wait for a queue which is full have not been refused: they go on waiting.
+            self.ready.steps.extend(self.queues.admit_waiting());
             self.fail_ready(libc::EAGAIN, completions);
         } else if patience == Patience::None {
             // The caller asked for no wait.
@@ -178,15 +190,22 @@ impl Uring {
 
     /// Takes what the kernel has not taken out of the ring, to be started anew.
     fn take_back(&mut self) {
+        let mut transfers: SmallVec<[(DeviceIndex, StepKey); 8]> = SmallVec::new();
         for user_data in self.ring.take_back() {
-            let key = StepKey(user_data);
-            let slot = InFlight::slot(key);
             if user_data == WAKE {
                 self.wake.disarm();
                 continue;
             }
-            self.left_kernel(key);
-            if self.book.start(slot) == Start::AfterRead {
+            let key = StepKey(user_data);
+            let slot = InFlight::slot(key);
+            let step = self.book.step(key).expect("only steps in flight are in the ring");
+            let (device, is_transfer) = (step.device, step.operation != Operation::Flush);
+            if self.book.is_by_itself(key) && is_transfer {
+                transfers.push((device, key));
+                continue;
+            }
+            self.queues.leave(device);
+            if self.book.is_by_itself(key) {
                 self.ready.steps.push(key);
             } else if InFlight::position(key) == 0 {
                 self.ready.chains.push(slot);
@@ -195,12 +214,8 @@ impl Uring {
                 self.ready.cut_off.push(key);
             }
         }
-    }
-
-    /// A request is not in the kernel any more, or was never taken by it; another of its device may have waited for that.
-    fn left_kernel(&mut self, key: StepKey) {
-        let device = self.book.step(key).expect("only steps in flight are in the kernel").device;
-        self.ready.steps.extend(self.queues.leave(device));
+        // Each goes to the front of its line: the youngest first, so that they stand there in their order.
+        transfers.into_iter().rev().for_each(|(device, key)| self.queues.take_back(device, key));
     }
 
     /// Collects the answers that are there.
@@ -220,7 +235,7 @@ impl Uring {
             return;
         };
         let (operation, length_bytes) = (step.operation, step.length_bytes);
-        self.left_kernel(key);
+        self.queues.leave(step.device);
         let slot = InFlight::slot(key);
         let behind = InFlight::position(key) > 0 && (operation == Operation::Flush || !self.book.read_in_full(slot));
         let linked = self.book.start(slot) == Start::Linked && behind;

@@ -278,12 +278,13 @@ impl Engine for Uring {
 
     fn attach(&mut self, device: &Arc<Device>) -> Result<DeviceIndex, Error> {
         let index = self.files.attach(self.ring.io(), device);
-        self.queues.open(index, device.queue().and_then(|queue| queue.requests_max));
+        self.queues.attach(index, device.queue());
         Ok(index)
     }
 
     fn detach(&mut self, device: DeviceIndex) {
         assert!(!self.book.uses(device), "a device is detached after the last step on it");
+        self.queues.detach(device);
         self.files.detach(self.ring.io(), device);
     }
 
@@ -307,7 +308,7 @@ impl Engine for Uring {
             self.reap(completions);
             let news = completions.len() > known + self.unremarkable;
             let over = match wait {
-                Wait::No => self.ready.is_empty() || self.stalls > 0,
+                Wait::No => (self.ready.is_empty() && !self.queues.has_admissible()) || self.stalls > 0,
                 Wait::UntilWoken => false,
                 Wait::Until(deadline) => Instant::now() >= deadline,
             };

@@ -55,8 +55,8 @@ pub struct Ring {
 #[cfg(test)]
 #[derive(Default)]
 pub struct Faults {
-    /// The next entry takes so many entries at most.
-    pub take_at_most: Option<u32>,
+    /// The next submissions take so many entries at most.
+    pub take_at_most: VecDeque<u32>,
     /// The next entries are refused with these errnos.
     pub refusals: VecDeque<i32>,
     /// The kernel is one from before 5.11.
@@ -67,7 +67,10 @@ pub struct Faults {
 impl Faults {
     /// A kernel that does not take everything does not wait either.
     fn cut(&mut self, to_submit: u32, wanted: u32) -> (u32, u32) {
-        match self.take_at_most.take() {
+        if to_submit == 0 {
+            return (to_submit, wanted);
+        }
+        match self.take_at_most.pop_front() {
             Some(at_most) if at_most < to_submit => (at_most, 0),
             _ => (to_submit, wanted),
         }

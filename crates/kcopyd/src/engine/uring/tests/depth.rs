@@ -3,19 +3,31 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::engine::device::Queue;
 use StepResult::{Done, Failed, NotAttempted};
 
 const PAGE: u32 = 4096;
+
+/// A kernel that refuses so often has been asked for as long as it is: 101 times, and between two of those for answers.
+const REFUSALS: usize = 201;
 
 /// A source of so many pages, and a destination whose queue holds so many requests.
 fn narrow(pages: u32, requests_max: u32, chains: Chains) -> (Bench, DeviceIndex, DeviceIndex) {
     let mut bench = Bench::new(options(chains));
     let source = bench.file("source", &pattern((pages * PAGE) as usize, 1), Access::Read);
     let destination = bench.file("destination", &[], Access::Write);
-    bench.engine.queues.open(destination, Some(requests_max));
+    narrow_queue(&mut bench, destination, requests_max);
     // The waker's read is in the ring already, so that only steps are counted.
     bench.engine.submit_and_wait(Wait::No, &mut Vec::new());
     (bench, source, destination)
+}
+
+/// Gives a device a queue of its own.
+fn narrow_queue(bench: &mut Bench, device: DeviceIndex, requests_max: u32) {
+    let disk = u64::MAX - u64::from(device.0);
+    let queue = Queue { disk, request_bytes_max: 1 << 20, requests_max: Some(requests_max), rotational: false };
+    bench.engine.queues.detach(device);
+    bench.engine.queues.attach(device, Some(queue));
 }
 
 /// Stages a write of each page.
@@ -59,29 +71,52 @@ fn a_flush_does_not_wait_for_room_because_it_may_need_no_request() {
 #[test]
 fn chains_copy_through_the_shortest_queues_however_they_are_run_and_wherever_the_kernel_stops() {
     for chains in [Chains::AsMeasured, Chains::Linked, Chains::FanOut] {
-        for taken in 0..10 {
+        for taken in [[0, 0], [1, 0], [1, 1], [2, 0], [2, 1], [3, 2], [5, 1], [9, 9]] {
             let (mut bench, source, destination) = narrow(16, 1, chains);
-            bench.engine.queues.open(source, Some(2));
+            narrow_queue(&mut bench, source, 2);
             for page in 0..16 {
                 let at = u64::from(page * PAGE);
                 bench.stage(page.into(), &[read(source, at, PAGE, page), write(destination, at, PAGE, page)]);
             }
-            bench.engine.ring.faults.take_at_most = Some(taken);
-            assert_eq!(bench.results(32), [Done(PAGE); 32], "{chains:?} cut after {taken}");
-            assert_eq!(bench.bytes("destination"), bench.bytes("source"), "{chains:?} cut after {taken}");
+            bench.engine.ring.faults.take_at_most = VecDeque::from(taken);
+            assert_eq!(bench.results(32), [Done(PAGE); 32], "{chains:?} cut after {taken:?}");
+            assert_eq!(bench.bytes("destination"), bench.bytes("source"), "{chains:?} cut after {taken:?}");
         }
     }
 }
 
 #[test]
-fn p16_what_waits_for_room_fails_with_what_the_kernel_has_no_memory_for() {
+fn p4_who_waits_for_room_is_not_overtaken_by_what_is_ready_later() {
+    let (mut bench, source, destination) = narrow(8, 1, Chains::FanOut);
+    writes(&mut bench, destination, 4);
+    assert_eq!(made(&mut bench), 1);
+    let mut order = Vec::new();
+    while order.len() < 8 {
+        let mut completions = Vec::new();
+        // Another is ready each time, and its read answers before there is room for its write.
+        let tag = 100 + order.len() as u64;
+        bench.stage(tag, &[read(source, 0, PAGE, 9), write(destination, 0, PAGE, 9)]);
+        bench.engine.submit_and_wait(Wait::UntilWoken, &mut completions);
+        order.extend(completions.iter().filter(|it| it.tag.0 < 100 || it.step == 1).map(|it| it.tag.0));
+    }
+    assert_eq!(order[..4], [0, 1, 2, 3], "{order:?}");
+    bench.engine.drain();
+}
+
+#[test]
+fn p16_what_waits_for_room_is_not_failed_with_what_the_kernel_has_no_memory_for() {
     let (mut bench, source, destination) = narrow(5, 1, Chains::FanOut);
-    bench.engine.ring.faults.refusals = VecDeque::from([libc::EAGAIN; 300]);
-    writes(&mut bench, destination, 5);
+    let other = bench.file("other", &[], Access::Write);
+    narrow_queue(&mut bench, other, 1);
+    for (tag, device) in [(1, destination), (2, destination), (3, other)] {
+        bench.stage(tag, &[write(device, 0, PAGE, 0)]);
+    }
     bench.stage(9, &[read(source, 0, PAGE, 9), write(destination, 0, PAGE, 9)]);
+    bench.engine.ring.faults.refusals = VecDeque::from([libc::EAGAIN; REFUSALS]);
     let failed = Failed(libc::EAGAIN);
-    assert_eq!(bench.results(7), [failed, failed, failed, failed, failed, failed, NotAttempted]);
-    bench.engine.ring.faults.refusals.clear();
+    // Of two for one place only the first was refused.
+    assert_eq!(bench.results(5), [failed, Done(PAGE), failed, failed, NotAttempted]);
+    assert_eq!(bench.engine.book.steps(), 0);
     writes(&mut bench, destination, 5);
     assert_eq!(bench.results(5), [Done(PAGE); 5]);
 }

@@ -16,7 +16,7 @@ fn cut(taken: u32, read_bytes: u32) -> (Bench, Vec<StepResult>) {
     // The waker's read is in the ring already, so that the chain alone is cut.
     bench.engine.submit_and_wait(Wait::No, &mut Vec::new());
     bench.stage(1, &steps);
-    bench.engine.ring.faults.take_at_most = Some(taken);
+    bench.engine.ring.faults.take_at_most = VecDeque::from([taken]);
     let results = bench.results(4);
     assert_eq!(bench.engine.book.steps(), 0);
     assert!(bench.engine.ready.is_empty() && bench.engine.ready.cut_off.is_empty());
@@ -59,11 +59,30 @@ fn several_chains_survive_any_cut_either_way() {
                     .stage(n.into(), &[read(source, at, 8192, n * 2), write(a, at, 8192, n * 2), write(b, at, 8192, n * 2)]);
             }
             bench.stage(99, &[flush(a)]);
-            bench.engine.ring.faults.take_at_most = Some(taken);
+            bench.engine.ring.faults.take_at_most = VecDeque::from([taken]);
             let results = bench.results(13);
             assert_eq!(results[..12], [Done(8192); 12], "{chains:?} cut after {taken}");
             assert_eq!((bench.bytes("a"), bench.bytes("b")), (bytes.clone(), bytes));
         }
+    }
+}
+
+#[test]
+fn p1_a_write_that_was_cut_off_and_then_refused_by_itself_is_not_lost() {
+    for taken in [[1, 0], [2, 0], [2, 1], [3, 0]] {
+        let mut bench = Bench::new(options(Chains::Linked));
+        let source = bench.file("source", &pattern(8192, 1), Access::Read);
+        let [a, b] = ["a", "b"].map(|name| bench.file(name, &[0xAA; 8192], Access::Write));
+        bench.engine.submit_and_wait(Wait::No, &mut Vec::new());
+        bench.stage(1, &[read(source, 0, 8192, 0), write(a, 0, 8192, 0), write(b, 0, 8192, 0)]);
+        bench.engine.ring.faults.take_at_most = VecDeque::from(taken);
+        let mut completions = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while completions.len() < 3 && Instant::now() < deadline {
+            bench.engine.submit_and_wait(Wait::Until(deadline), &mut completions);
+        }
+        assert_eq!(completions.len(), 3, "every step comes home, cut after {taken:?}");
+        assert_eq!((bench.bytes("a"), bench.bytes("b")), (pattern(8192, 1), pattern(8192, 1)));
     }
 }
 
