@@ -65,23 +65,17 @@ pub struct InFlight {
     free: Vec<u32>,
     steps: u32,
     steps_max: u32,
-    moving_bytes: u64,
 }
 
 impl InFlight {
     /// An empty book with room for so many steps.
     pub fn new(steps_max: u32) -> Self {
-        InFlight { entries: Vec::new(), free: Vec::new(), steps: 0, steps_max, moving_bytes: 0 }
+        InFlight { entries: Vec::new(), free: Vec::new(), steps: 0, steps_max }
     }
 
     /// Steps of chains that are not finished.
     pub fn steps(&self) -> u32 {
         self.steps
-    }
-
-    /// Bytes that the reads and writes of these steps move, or are to move.
-    pub fn moving_bytes(&self) -> u64 {
-        self.moving_bytes
     }
 
     /// Takes a whole chain or hands it back. The first step, or all if the first is not a read, may start.
@@ -90,7 +84,6 @@ impl InFlight {
         let is_read = |step: &Step| step.operation == Operation::Read;
         assert!(!chain.steps[1..].iter().any(is_read), "a read stands only at the front of a chain");
         let steps = chain.steps.len() as u32;
-        let chain_bytes: u64 = chain.steps.iter().map(moving_bytes).sum();
         if self.steps + steps > self.steps_max && !canary!(TakesWithoutRoom) {
             return Err(chain);
         }
@@ -115,7 +108,6 @@ impl InFlight {
         entry.open = (1 << steps) - 1;
         entry.chain = Some(chain);
         self.steps += steps;
-        self.moving_bytes += chain_bytes;
         Ok(Slot(slot))
     }
 
@@ -255,7 +247,6 @@ impl InFlight {
     fn close(&mut self, slot: usize, step: u8, result: StepResult, completions: &mut Vec<Completion>) {
         let entry = &mut self.entries[slot];
         let chain = entry.chain.as_ref().expect("only steps in flight are closed");
-        self.moving_bytes -= moving_bytes(&chain.steps[usize::from(step)]);
         let tag = chain.tag;
         let times = 1 + usize::from(canary!(CompletionTwice) && entry.outstanding == 3);
         completions.extend(std::iter::repeat_n(Completion { tag, step, result }, times));
@@ -266,12 +257,5 @@ impl InFlight {
             entry.chain = None;
             self.free.push(slot as u32);
         }
-    }
-}
-
-fn moving_bytes(step: &Step) -> u64 {
-    match step.operation {
-        Operation::Read | Operation::Write => step.length_bytes.into(),
-        Operation::Zero | Operation::Flush => 0,
     }
 }

@@ -9,7 +9,10 @@ const ANSWERS_MAX: u32 = 8;
 /// For each that is waited for, so many requests are in flight, and so many bytes are moved. Large requests keep a device busy
 /// while their answers wait for each other; for small ones to devices that take their time, waiting would be all that it is.
 const REQUESTS_FOR_EACH: u32 = 3;
-const BYTES_FOR_EACH: u64 = 1 << 20;
+const BYTES_FOR_EACH: u64 = 1 << 19;
+
+/// Fewer than these are never made to wait for each other: a device that takes its time would stand still for that.
+const REQUESTS_MIN: u32 = 12;
 
 /// How long several are waited for before one is enough.
 pub const PATIENCE: Duration = Duration::from_millis(1);
@@ -26,11 +29,11 @@ pub struct Batching {
 }
 
 impl Batching {
-    /// How many answers to wait for while so many requests are in flight, and so many bytes are moved or will be.
-    pub fn wanted(&mut self, requests: u32, moving_bytes: u64) -> u32 {
-        let by_bytes = u32::try_from(moving_bytes / BYTES_FOR_EACH).unwrap_or(u32::MAX);
+    /// How many answers to wait for while so many requests are in flight, and so many bytes are moved.
+    pub fn wanted(&mut self, requests: u32, moved_bytes: u64) -> u32 {
+        let by_bytes = u32::try_from(moved_bytes / BYTES_FOR_EACH).unwrap_or(u32::MAX);
         let wanted = ANSWERS_MAX.min(requests / REQUESTS_FOR_EACH).min(by_bytes);
-        if wanted < 2 {
+        if wanted < 2 || requests < REQUESTS_MIN {
             return 1;
         }
         if self.single_waits > 0 {
@@ -54,8 +57,8 @@ mod tests {
     #[test]
     fn large_requests_are_waited_for_together_if_there_are_enough_of_them() {
         let wanted = |requests, kib: u64| Batching::default().wanted(requests, kib << 10);
-        assert_eq!([0, 5, 6, 16, 24, 500].map(|requests| wanted(requests, 1 << 20)), [1, 1, 2, 5, 8, 8]);
-        assert_eq!([0, 512, 2 << 10, 4 << 10, 1 << 40].map(|kib| wanted(64, kib)), [1, 1, 2, 4, 8]);
+        assert_eq!([0, 11, 12, 16, 24, 500].map(|requests| wanted(requests, 1 << 20)), [1, 1, 4, 5, 8, 8]);
+        assert_eq!([0, 512, 1 << 10, 2 << 10, 1 << 40].map(|kib| wanted(64, kib)), [1, 1, 2, 4, 8]);
     }
 
     #[test]

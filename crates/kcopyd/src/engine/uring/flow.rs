@@ -12,7 +12,7 @@ use super::ring::{Patience, Waiting};
 use super::steps::{self, Flushes, StartsByItself};
 use super::waker::WAKE;
 use super::{Health, Uring};
-use crate::copy::chain::{Chain, Completion, DeviceIndex, Operation, StepResult};
+use crate::copy::chain::{Chain, Completion, Operation, Step, StepResult};
 use crate::engine::in_flight::{InFlight, Next, Slot, Start, StepKey};
 
 /// How long the engine sits out a kernel that has no memory for another request, before it asks again.
@@ -130,7 +130,7 @@ impl Uring {
 
     fn push(&mut self, entry: Entry, key: StepKey, file: Option<Handle>) {
         self.counters.count(&entry, file);
-        self.queues.enter(self.book.step(key).expect("only steps in flight are started").device);
+        self.queues.enter(self.book.step(key).expect("only steps in flight are started"));
         // SAFETY: the step's pages belong to the engine until its last completion (rule 8), which follows its answer; and the
         // device is attached for as long as a step uses it.
         unsafe { self.ring.push(&entry.user_data(key.0)) };
@@ -158,7 +158,7 @@ impl Uring {
 
     /// Enters the kernel, and deals with what it refuses.
     pub(super) fn enter(&mut self, patience: Patience, completions: &mut Vec<Completion>) {
-        let for_devices = Waiting::ForDevices { moving_bytes: self.book.moving_bytes() };
+        let for_devices = Waiting::ForDevices { pressure_bytes: self.queues.pressure_bytes() };
         let waiting = if self.book.steps() == 0 { Waiting::Idle } else { for_devices };
         let entered = self.ring.enter(patience, waiting);
         self.take_back();
@@ -184,13 +184,13 @@ impl Uring {
             std::thread::sleep(STALL);
         } else {
             // If this is refused too, the next regular entry meets the same refusal and counts it.
-            let _ = self.ring.enter(Patience::Until(Instant::now() + STALL), Waiting::ForDevices { moving_bytes: 0 });
+            let _ = self.ring.enter(Patience::Until(Instant::now() + STALL), Waiting::ForDevices { pressure_bytes: 0 });
         }
     }
 
     /// Takes what the kernel has not taken out of the ring, to be started anew.
     fn take_back(&mut self) {
-        let mut transfers: SmallVec<[(DeviceIndex, StepKey); 8]> = SmallVec::new();
+        let mut transfers: SmallVec<[(Step, StepKey); 8]> = SmallVec::new();
         for user_data in self.ring.take_back() {
             if user_data == WAKE {
                 self.wake.disarm();
@@ -199,12 +199,11 @@ impl Uring {
             let key = StepKey(user_data);
             let slot = InFlight::slot(key);
             let step = self.book.step(key).expect("only steps in flight are in the ring");
-            let (device, is_transfer) = (step.device, step.operation != Operation::Flush);
-            if self.book.is_by_itself(key) && is_transfer {
-                transfers.push((device, key));
+            if self.book.is_by_itself(key) && step.operation != Operation::Flush {
+                transfers.push((*step, key));
                 continue;
             }
-            self.queues.leave(device);
+            self.queues.leave(step);
             if self.book.is_by_itself(key) {
                 self.ready.steps.push(key);
             } else if InFlight::position(key) == 0 {
@@ -215,7 +214,7 @@ impl Uring {
             }
         }
         // Each goes to the front of its line: the youngest first, so that they stand there in their order.
-        transfers.into_iter().rev().for_each(|(device, key)| self.queues.take_back(device, key));
+        transfers.into_iter().rev().for_each(|(step, key)| self.queues.take_back(&step, key));
     }
 
     /// Collects the answers that are there.
@@ -235,7 +234,7 @@ impl Uring {
             return;
         };
         let (operation, length_bytes) = (step.operation, step.length_bytes);
-        self.queues.leave(step.device);
+        self.queues.leave(step);
         let slot = InFlight::slot(key);
         let behind = InFlight::position(key) > 0 && (operation == Operation::Flush || !self.book.read_in_full(slot));
         let linked = self.book.start(slot) == Start::Linked && behind;

@@ -278,7 +278,7 @@ impl Engine for Uring {
 
     fn attach(&mut self, device: &Arc<Device>) -> Result<DeviceIndex, Error> {
         let index = self.files.attach(self.ring.io(), device);
-        self.queues.attach(index, device.queue());
+        self.queues.attach(index, device.geometry().kind, device.queue());
         Ok(index)
     }
 

@@ -1,9 +1,10 @@
-//! How many requests are in the ring for each queue beneath the devices, and which wait because it holds no more. What finds no room
-//! in a queue is handed to a worker of the kernel's, which costs more than the wait. It refuses to know what a request does.
+//! How many requests are in the ring for each queue beneath the devices, how much they move, and which wait because a queue holds no
+//! more. What finds no room there is handed to a worker of the kernel's, which costs more than the wait. It refuses to start anything.
 
 use std::collections::VecDeque;
 
-use crate::copy::chain::DeviceIndex;
+use crate::copy::chain::{DeviceIndex, Operation, Step};
+use crate::copy::region::DeviceKind;
 use crate::engine::device;
 use crate::engine::in_flight::StepKey;
 
@@ -14,10 +15,21 @@ const USUAL: u32 = 128;
 #[derive(Default)]
 pub struct Queues {
     queues: Vec<Queue>,
-    /// The queue of each device.
-    of_device: Vec<usize>,
+    devices: Vec<Attached>,
     waiting: usize,
+    pressure_bytes: u64,
 }
+
+#[derive(Clone, Copy, Default)]
+struct Attached {
+    queue: usize,
+    /// So many bytes that are moved count as one.
+    weight: u64,
+}
+
+/// A file that grows lets one write in at a time; what is read from the same disk meanwhile, all at once because several answers
+/// were waited for together, holds that one up. So there a few answers are to be waited for and no more.
+const FILE_WEIGHT: u64 = 8;
 
 #[derive(Default)]
 struct Queue {
@@ -36,7 +48,7 @@ impl Queue {
 
 impl Queues {
     /// A device is attached, with this queue beneath it.
-    pub fn attach(&mut self, device: DeviceIndex, beneath: Option<device::Queue>) {
+    pub fn attach(&mut self, device: DeviceIndex, kind: DeviceKind, beneath: Option<device::Queue>) {
         let disk = beneath.map(|queue| queue.disk);
         let shared = self.queues.iter().position(|queue| disk.is_some() && queue.disk == disk && queue.devices > 0);
         let index = shared.or_else(|| self.queues.iter().position(|queue| queue.devices == 0)).unwrap_or_else(|| {
@@ -49,10 +61,11 @@ impl Queues {
         }
         self.queues[index].devices += 1;
         let place = device.0 as usize;
-        if self.of_device.len() <= place {
-            self.of_device.resize(place + 1, usize::MAX);
+        if self.devices.len() <= place {
+            self.devices.resize(place + 1, Attached::default());
         }
-        self.of_device[place] = index;
+        let weight = if kind == DeviceKind::File { FILE_WEIGHT } else { 1 };
+        self.devices[place] = Attached { queue: index, weight };
     }
 
     /// A device is detached, after the last request for it.
@@ -61,7 +74,20 @@ impl Queues {
     }
 
     fn queue(&mut self, device: DeviceIndex) -> &mut Queue {
-        &mut self.queues[self.of_device[device.0 as usize]]
+        &mut self.queues[self.devices[device.0 as usize].queue]
+    }
+
+    /// How much a request says for waiting for several answers at once.
+    fn weighed(&self, step: &Step) -> u64 {
+        match step.operation {
+            Operation::Read | Operation::Write => u64::from(step.length_bytes) / self.devices[step.device.0 as usize].weight,
+            Operation::Zero | Operation::Flush => 0,
+        }
+    }
+
+    /// How many bytes the requests in the ring move, those of files weighed.
+    pub fn pressure_bytes(&self) -> u64 {
+        self.pressure_bytes
     }
 
     /// Whether a request may go into the ring now; if not, it has joined those that wait. Nobody overtakes who waits (P4, P20).
@@ -76,19 +102,21 @@ impl Queues {
     }
 
     /// A request goes into the ring.
-    pub fn enter(&mut self, device: DeviceIndex) {
-        self.queue(device).in_ring += 1;
+    pub fn enter(&mut self, step: &Step) {
+        self.pressure_bytes += self.weighed(step);
+        self.queue(step.device).in_ring += 1;
     }
 
     /// A request has come out of the ring.
-    pub fn leave(&mut self, device: DeviceIndex) {
-        self.queue(device).in_ring -= 1;
+    pub fn leave(&mut self, step: &Step) {
+        self.pressure_bytes -= self.weighed(step);
+        self.queue(step.device).in_ring -= 1;
     }
 
     /// A request that had been admitted came out of the ring because the kernel did not take it: it is the next again.
-    pub fn take_back(&mut self, device: DeviceIndex, request: StepKey) {
-        self.leave(device);
-        self.queue(device).waiting.push_front(request);
+    pub fn take_back(&mut self, step: &Step, request: StepKey) {
+        self.leave(step);
+        self.queue(step.device).waiting.push_front(request);
         self.waiting += 1;
     }
 
@@ -122,9 +150,18 @@ impl Queues {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy::chain::BufferStart;
 
     fn beneath(disk: u64, requests_max: u32) -> Option<device::Queue> {
         Some(device::Queue { disk, request_bytes_max: 1 << 20, requests_max: Some(requests_max), rotational: false })
+    }
+
+    fn transfer(operation: Operation, device: DeviceIndex, length_bytes: u32) -> Step {
+        Step { operation, device, offset_bytes: 0, length_bytes, buffer: BufferStart { page: 0, offset_bytes: 0 } }
+    }
+
+    fn page(device: DeviceIndex) -> Step {
+        transfer(Operation::Read, device, 4096)
     }
 
     /// What becomes of requests that come now: those that go at once.
@@ -132,7 +169,7 @@ mod tests {
         let mut goes = Vec::new();
         for request in requests {
             if queues.admit_or_keep(device, StepKey(request)) {
-                queues.enter(device);
+                queues.enter(&page(device));
                 goes.push(request);
             }
         }
@@ -142,7 +179,7 @@ mod tests {
     /// Those that have waited and go now.
     fn go_on(queues: &mut Queues, device: DeviceIndex) -> Vec<u64> {
         let admitted = queues.admit_waiting();
-        admitted.iter().for_each(|_| queues.enter(device));
+        admitted.iter().for_each(|_| queues.enter(&page(device)));
         admitted.into_iter().map(|request| request.0).collect()
     }
 
@@ -150,19 +187,19 @@ mod tests {
     fn p4_who_waits_goes_in_the_order_of_coming_and_nobody_overtakes() {
         let mut queues = Queues::default();
         let device = DeviceIndex(0);
-        queues.attach(device, beneath(7, 2));
+        queues.attach(device, DeviceKind::Block, beneath(7, 2));
         assert_eq!(come(&mut queues, device, 0..5), [0, 1]);
         assert!(!queues.has_admissible());
-        queues.leave(device);
+        queues.leave(&page(device));
         assert!(queues.has_admissible());
         assert!(come(&mut queues, device, 5..6).is_empty(), "there is room, but for somebody else");
         assert_eq!(go_on(&mut queues, device), [2]);
-        queues.leave(device);
-        queues.leave(device);
+        queues.leave(&page(device));
+        queues.leave(&page(device));
         assert_eq!(go_on(&mut queues, device), [3, 4]);
-        queues.leave(device);
+        queues.leave(&page(device));
         assert_eq!(go_on(&mut queues, device), [5]);
-        queues.leave(device);
+        queues.leave(&page(device));
         assert_eq!(come(&mut queues, device, 6..8), [6]);
     }
 
@@ -170,10 +207,10 @@ mod tests {
     fn what_the_kernel_did_not_take_is_the_next_again() {
         let mut queues = Queues::default();
         let device = DeviceIndex(3);
-        queues.attach(device, beneath(7, 2));
+        queues.attach(device, DeviceKind::Block, beneath(7, 2));
         assert_eq!(come(&mut queues, device, 0..4), [0, 1]);
-        queues.take_back(device, StepKey(1));
-        queues.take_back(device, StepKey(0));
+        queues.take_back(&page(device), StepKey(1));
+        queues.take_back(&page(device), StepKey(0));
         assert_eq!(go_on(&mut queues, device), [0, 1]);
         assert_eq!(queues.give_up(), [StepKey(2), StepKey(3)]);
         assert_eq!(queues.give_up(), []);
@@ -183,15 +220,15 @@ mod tests {
     fn devices_over_one_queue_share_its_room_and_the_others_have_their_own() {
         let mut queues = Queues::default();
         let [first, second, other, unknown] = [0, 1, 2, 3].map(DeviceIndex);
-        queues.attach(first, beneath(7, 3));
-        queues.attach(second, beneath(7, 3));
-        queues.attach(other, beneath(8, 1));
-        queues.attach(unknown, None);
+        queues.attach(first, DeviceKind::Block, beneath(7, 3));
+        queues.attach(second, DeviceKind::Block, beneath(7, 3));
+        queues.attach(other, DeviceKind::Block, beneath(8, 1));
+        queues.attach(unknown, DeviceKind::Block, None);
         assert_eq!(come(&mut queues, first, 0..2), [0, 1]);
         assert_eq!(come(&mut queues, second, 2..5), [2]);
         assert_eq!(come(&mut queues, other, 5..7), [5]);
         assert_eq!(come(&mut queues, unknown, 100..300).len(), USUAL as usize);
-        queues.leave(first);
+        queues.leave(&page(first));
         assert_eq!(queues.admit_waiting(), [StepKey(3)]);
     }
 
@@ -199,17 +236,17 @@ mod tests {
     fn a_queue_ends_with_its_last_device_and_its_place_is_used_again() {
         let mut queues = Queues::default();
         let [first, second] = [0, 1].map(DeviceIndex);
-        queues.attach(first, beneath(7, 1));
-        queues.attach(second, beneath(7, 1));
+        queues.attach(first, DeviceKind::Block, beneath(7, 1));
+        queues.attach(second, DeviceKind::Block, beneath(7, 1));
         queues.detach(first);
-        queues.attach(first, beneath(8, 2));
+        queues.attach(first, DeviceKind::Block, beneath(8, 2));
         assert_eq!(come(&mut queues, second, 0..2), [0]);
         assert_eq!(come(&mut queues, first, 2..5), [2, 3]);
-        queues.leave(second);
+        queues.leave(&page(second));
         assert_eq!(go_on(&mut queues, second), [1]);
-        queues.leave(second);
+        queues.leave(&page(second));
         queues.detach(second);
-        queues.attach(second, beneath(7, 5));
+        queues.attach(second, DeviceKind::Block, beneath(7, 5));
         assert_eq!(come(&mut queues, second, 5..11), [5, 6, 7, 8, 9], "the queue is as it is now");
         assert_eq!(queues.queues.len(), 2);
     }
@@ -217,7 +254,25 @@ mod tests {
     #[test]
     fn a_queue_that_says_it_holds_nothing_takes_one_at_a_time() {
         let mut queues = Queues::default();
-        queues.attach(DeviceIndex(0), beneath(7, 0));
+        queues.attach(DeviceIndex(0), DeviceKind::Block, beneath(7, 0));
         assert_eq!(come(&mut queues, DeviceIndex(0), 0..3), [0]);
+    }
+
+    #[test]
+    fn what_is_moved_is_weighed_and_what_moves_nothing_is_not() {
+        let mut queues = Queues::default();
+        let [disk, file] = [0, 1].map(DeviceIndex);
+        queues.attach(disk, DeviceKind::Block, beneath(7, 9));
+        queues.attach(file, DeviceKind::File, beneath(7, 9));
+        let steps = [
+            transfer(Operation::Read, disk, 4096),
+            transfer(Operation::Write, file, 4096),
+            transfer(Operation::Zero, disk, 1 << 20),
+            transfer(Operation::Flush, disk, 0),
+        ];
+        steps.iter().for_each(|step| queues.enter(step));
+        assert_eq!(queues.pressure_bytes(), 4096 + 4096 / FILE_WEIGHT);
+        steps.iter().for_each(|step| queues.leave(step));
+        assert_eq!(queues.pressure_bytes(), 0);
     }
 }

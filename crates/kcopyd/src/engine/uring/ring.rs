@@ -32,8 +32,8 @@ pub enum Patience {
 /// Whether a wait is for a device or only for the waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// Some request to a device is out; these move so many bytes, or will.
-    ForDevices { moving_bytes: u64 },
+    /// Some request to a device is out; these move so many bytes, as `Queues` weighs them.
+    ForDevices { pressure_bytes: u64 },
     /// Nothing is: the time is not to be booked as waiting for I/O.
     Idle,
 }
@@ -152,10 +152,10 @@ impl Ring {
 
     /// Waits for as many answers as are worth a wait, but not for long; whether any came.
     fn wait_for_several(&mut self, waiting: Waiting) -> Result<bool, i32> {
-        let Waiting::ForDevices { moving_bytes } = waiting else { return Ok(false) };
+        let Waiting::ForDevices { pressure_bytes } = waiting else { return Ok(false) };
         let waker = 1;
         let requests = (self.in_kernel + self.queued.len() as u32).saturating_sub(waker);
-        let wanted = self.batching.wanted(requests, moving_bytes);
+        let wanted = self.batching.wanted(requests, pressure_bytes);
         if wanted < 2 || !self.enter_knows_timeouts() {
             return Ok(false);
         }

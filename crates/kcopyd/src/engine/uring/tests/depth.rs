@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::copy::region::DeviceKind;
 use crate::engine::device::Queue;
 use StepResult::{Done, Failed, NotAttempted};
 
@@ -27,7 +28,7 @@ fn narrow_queue(bench: &mut Bench, device: DeviceIndex, requests_max: u32) {
     let disk = u64::MAX - u64::from(device.0);
     let queue = Queue { disk, request_bytes_max: 1 << 20, requests_max: Some(requests_max), rotational: false };
     bench.engine.queues.detach(device);
-    bench.engine.queues.attach(device, Some(queue));
+    bench.engine.queues.attach(device, DeviceKind::File, Some(queue));
 }
 
 /// Stages a write of each page.
