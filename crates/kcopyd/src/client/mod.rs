@@ -9,6 +9,9 @@ mod options;
 #[cfg(all(test, loom))]
 #[path = "tests/orders.rs"]
 mod orders;
+#[cfg(test)]
+#[path = "tests/pieces.rs"]
+mod pieces;
 mod post;
 
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::copy::limits::SECTOR_BYTES;
+use crate::copy::limits::{GROWING_FILE_SUB_JOBS, SECTOR_BYTES};
 use crate::copy::outcome::Outcome;
 use crate::copy::progress::JobProgress;
 use crate::copy::region::{DeviceKind, Geometry};
@@ -227,14 +230,24 @@ impl Drop for Client {
 
 /// Pieces as the queues of a job's devices want them. A request that is split, and one for which a queue has no room, cannot be
 /// submitted without blocking, and so the kernel would hand each one to a worker of its own; measured elsewhere at up to half the
-/// throughput. Twice as many pieces as requests, because a piece is being read or being written.
+/// throughput. Twice as many pieces as requests, because a piece is being read or being written; and few where a file grows.
 fn within_queues(mut plan: Plan, request: &JobRequest) -> Plan {
     let devices = request.source.iter().chain(&request.destinations).map(|region| &region.device);
     for queue in devices.filter_map(|device| device.queue()) {
         plan.piece_bytes_max = plan.piece_bytes_max.min(queue.request_bytes_max);
         plan.pieces_max = queue.requests_max.map_or(plan.pieces_max, |most| plan.pieces_max.min(most.saturating_mul(2)));
     }
+    if grows_a_file(&plan, request) {
+        plan.pieces_max = plan.pieces_max.min(GROWING_FILE_SUB_JOBS);
+    }
     plan
+}
+
+fn grows_a_file(plan: &Plan, request: &JobRequest) -> bool {
+    plan.destinations.iter().zip(&request.destinations).any(|(to, region)| {
+        let known = region.device.geometry();
+        known.kind == DeviceKind::File && to.offset_bytes + plan.length_bytes > known.bytes
+    })
 }
 
 /// A block device has another size than when it was opened after it was extended, which is rare: asking it costs a job of

@@ -36,6 +36,10 @@ pub const SUB_JOBS_PER_JOB: u32 = 24;
 /// device's throughput is what is under way divided by its latency, however it is cut.
 pub const SHORT_SUB_JOBS_PER_JOB: u32 = 96;
 
+/// The most of them if a destination is a file that grows: it lets one write in at a time, and more of them only make the reads
+/// come in bursts, which on the same disk hold that write up (docs/BENCHMARKS.md).
+pub const GROWING_FILE_SUB_JOBS: u32 = 16;
+
 /// The size of a piece of a job that zeroes: 32 MiB. It needs no pages; it is bounded so that an abort settles soon.
 pub const ZERO_PIECE_BYTES: u64 = 32 << 20;
 
