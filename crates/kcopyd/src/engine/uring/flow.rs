@@ -8,6 +8,7 @@ use io_uring::squeue::{Entry, Flags};
 use smallvec::SmallVec;
 
 use super::files::Handle;
+use super::queues::Queues;
 use super::ring::{Patience, Waiting};
 use super::steps::{self, Flushes, StartsByItself};
 use super::waker::WAKE;
@@ -91,11 +92,10 @@ impl Uring {
         if devices.all(one_request) { Flushes::AreOneRequest } else { Flushes::AreNot }
     }
 
-    /// A transfer waits until its device's queue has room. A flush does not: it may turn out to need no request. (Nor do the links
-    /// of a chain, which cannot be held up one by one.)
+    /// A step by itself waits until its device's queue has room. (The links of a chain cannot be held up one by one.)
     fn start_step(&mut self, key: StepKey, completions: &mut Vec<Completion>) {
         let step = self.book.step(key).expect("only steps in flight are started");
-        if step.operation == Operation::Flush || self.queues.admit_or_keep(step.device, key) {
+        if self.queues.admit_or_keep(step, key) {
             self.request(key, Flags::empty(), completions);
         }
     }
@@ -199,7 +199,7 @@ impl Uring {
             let key = StepKey(user_data);
             let slot = InFlight::slot(key);
             let step = self.book.step(key).expect("only steps in flight are in the ring");
-            if self.book.is_by_itself(key) && step.operation != Operation::Flush {
+            if self.book.is_by_itself(key) && Queues::needs_room(step) {
                 transfers.push((*step, key));
                 continue;
             }

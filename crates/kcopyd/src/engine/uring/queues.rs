@@ -11,7 +11,8 @@ use crate::engine::in_flight::StepKey;
 /// What a queue holds that does not say so.
 const USUAL: u32 = 128;
 
-/// The queues of the attached devices. Files of one file system, and partitions of one disk, have the same.
+/// The queues of the attached devices. A disk and its partitions have the same. A file has one of its own, as long as that of the
+/// disk: a file system that does not answer is not to stop who uses the disk without it (P4).
 #[derive(Default)]
 pub struct Queues {
     queues: Vec<Queue>,
@@ -49,7 +50,7 @@ impl Queue {
 impl Queues {
     /// A device is attached, with this queue beneath it.
     pub fn attach(&mut self, device: DeviceIndex, kind: DeviceKind, beneath: Option<device::Queue>) {
-        let disk = beneath.map(|queue| queue.disk);
+        let disk = beneath.filter(|_| kind == DeviceKind::Block).map(|queue| queue.disk);
         let shared = self.queues.iter().position(|queue| disk.is_some() && queue.disk == disk && queue.devices > 0);
         let index = shared.or_else(|| self.queues.iter().position(|queue| queue.devices == 0)).unwrap_or_else(|| {
             self.queues.push(Queue::default());
@@ -77,12 +78,15 @@ impl Queues {
         &mut self.queues[self.devices[device.0 as usize].queue]
     }
 
-    /// How much a request says for waiting for several answers at once.
+    /// Whether a request needs room in a queue. A flush may turn out to be no request at all; zeroing is work for one of the
+    /// kernel's workers wherever there is room, and may take long.
+    pub fn needs_room(step: &Step) -> bool {
+        matches!(step.operation, Operation::Read | Operation::Write)
+    }
+
+    /// How much a transfer says for waiting for several answers at once.
     fn weighed(&self, step: &Step) -> u64 {
-        match step.operation {
-            Operation::Read | Operation::Write => u64::from(step.length_bytes) / self.devices[step.device.0 as usize].weight,
-            Operation::Zero | Operation::Flush => 0,
-        }
+        u64::from(step.length_bytes) / self.devices[step.device.0 as usize].weight
     }
 
     /// How many bytes the requests in the ring move, those of files weighed.
@@ -91,8 +95,11 @@ impl Queues {
     }
 
     /// Whether a request may go into the ring now; if not, it has joined those that wait. Nobody overtakes who waits (P4, P20).
-    pub fn admit_or_keep(&mut self, device: DeviceIndex, request: StepKey) -> bool {
-        let queue = self.queue(device);
+    pub fn admit_or_keep(&mut self, step: &Step, request: StepKey) -> bool {
+        if !Self::needs_room(step) {
+            return true;
+        }
+        let queue = self.queue(step.device);
         let admitted = queue.has_room() && queue.waiting.is_empty();
         if !admitted {
             queue.waiting.push_back(request);
@@ -103,14 +110,18 @@ impl Queues {
 
     /// A request goes into the ring.
     pub fn enter(&mut self, step: &Step) {
-        self.pressure_bytes += self.weighed(step);
-        self.queue(step.device).in_ring += 1;
+        if Self::needs_room(step) {
+            self.pressure_bytes += self.weighed(step);
+            self.queue(step.device).in_ring += 1;
+        }
     }
 
     /// A request has come out of the ring.
     pub fn leave(&mut self, step: &Step) {
-        self.pressure_bytes -= self.weighed(step);
-        self.queue(step.device).in_ring -= 1;
+        if Self::needs_room(step) {
+            self.pressure_bytes -= self.weighed(step);
+            self.queue(step.device).in_ring -= 1;
+        }
     }
 
     /// A request that had been admitted came out of the ring because the kernel did not take it: it is the next again.
@@ -168,7 +179,7 @@ mod tests {
     fn come(queues: &mut Queues, device: DeviceIndex, requests: std::ops::Range<u64>) -> Vec<u64> {
         let mut goes = Vec::new();
         for request in requests {
-            if queues.admit_or_keep(device, StepKey(request)) {
+            if queues.admit_or_keep(&page(device), StepKey(request)) {
                 queues.enter(&page(device));
                 goes.push(request);
             }
@@ -259,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn p4_a_file_does_not_share_the_room_of_the_disk_beneath_it() {
+        let mut queues = Queues::default();
+        let [disk, file, other] = [0, 1, 2].map(DeviceIndex);
+        queues.attach(disk, DeviceKind::Block, beneath(7, 2));
+        queues.attach(file, DeviceKind::File, beneath(7, 2));
+        queues.attach(other, DeviceKind::File, beneath(7, 2));
+        assert_eq!(come(&mut queues, file, 0..9), [0, 1], "and these are never answered");
+        assert_eq!(come(&mut queues, disk, 10..13), [10, 11]);
+        assert_eq!(come(&mut queues, other, 20..23), [20, 21]);
+    }
+
+    #[test]
     fn what_is_moved_is_weighed_and_what_moves_nothing_is_not() {
         let mut queues = Queues::default();
         let [disk, file] = [0, 1].map(DeviceIndex);
@@ -271,6 +294,7 @@ mod tests {
             transfer(Operation::Flush, disk, 0),
         ];
         steps.iter().for_each(|step| queues.enter(step));
+        assert_eq!(queues.queues[0].in_ring, 1, "neither zeroing nor a flush takes room");
         assert_eq!(queues.pressure_bytes(), 4096 + 4096 / FILE_WEIGHT);
         steps.iter().for_each(|step| queues.leave(step));
         assert_eq!(queues.pressure_bytes(), 0);
