@@ -536,6 +536,20 @@ fn a_job_has_no_more_pieces_under_way_than_its_devices_queues_hold() {
 }
 
 #[test]
+fn a_flush_for_which_the_engine_has_no_room_is_not_lost() {
+    let (source, to, other) = (block(1, 1024), block(2, 1024), block(3, 1024));
+    let mut calendar = Calendar::new(64, PIECE, SimulatedOptions { steps_max: 2, ..SimulatedOptions::default() });
+    calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
+    assert!(calendar.turn(), "the first piece is all that the engine holds");
+    calendar.submit(2, Some(&at(&source, 0).count(0)), &[at(&other, 0)], flushing());
+    calendar.run();
+    assert!(calendar.outcome(1).is_success() && calendar.outcome(2).is_success());
+    let log = calendar.engine.take_log();
+    let flushes = log.iter().filter(|event| event.step.operation == Operation::Flush && event.happened == Happened::Started);
+    assert_eq!(flushes.count(), 1);
+}
+
+#[test]
 fn p21_a_job_of_a_pebibyte_is_one_queue_entry() {
     let (source, to) = (block(1, 1 << 41), block(2, 1 << 41));
     let mut calendar = Calendar::new(64, PIECE, SimulatedOptions::default());
