@@ -535,18 +535,37 @@ fn a_job_has_no_more_pieces_under_way_than_its_devices_queues_hold() {
     }
 }
 
-#[test]
-fn a_flush_for_which_the_engine_has_no_room_is_not_lost() {
+/// A large job that is all an engine of two steps holds, and an empty one that asks for a flush, which has to wait.
+fn a_flush_waits() -> Calendar {
     let (source, to, other) = (block(1, 1024), block(2, 1024), block(3, 1024));
     let mut calendar = Calendar::new(64, PIECE, SimulatedOptions { steps_max: 2, ..SimulatedOptions::default() });
     calendar.submit(1, Some(&at(&source, 0)), &[at(&to, 0)], plain());
-    assert!(calendar.turn(), "the first piece is all that the engine holds");
+    assert!(calendar.turn());
     calendar.submit(2, Some(&at(&source, 0).count(0)), &[at(&other, 0)], flushing());
+    calendar
+}
+
+fn flushes_started(calendar: &mut Calendar) -> usize {
+    let log = calendar.engine.take_log().into_iter();
+    log.filter(|event| event.step.operation == Operation::Flush && event.happened == Happened::Started).count()
+}
+
+#[test]
+fn a_flush_for_which_the_engine_has_no_room_is_not_lost() {
+    let mut calendar = a_flush_waits();
     calendar.run();
     assert!(calendar.outcome(1).is_success() && calendar.outcome(2).is_success());
-    let log = calendar.engine.take_log();
-    let flushes = log.iter().filter(|event| event.step.operation == Operation::Flush && event.happened == Happened::Started);
-    assert_eq!(flushes.count(), 1);
+    assert_eq!(flushes_started(&mut calendar), 1);
+}
+
+#[test]
+fn p27_a_flush_that_waits_for_room_is_not_begun_after_an_abort() {
+    let mut calendar = a_flush_waits();
+    calendar.scheduler.abort(2);
+    calendar.run();
+    assert_eq!(calendar.outcome(2).ending, Ending::Aborted);
+    assert!(calendar.outcome(1).is_success());
+    assert_eq!(flushes_started(&mut calendar), 0);
 }
 
 #[test]
